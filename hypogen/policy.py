@@ -1,0 +1,137 @@
+"""The one object that every method ends in: a batch of small MLP policies, one a spec, with stacked parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """Shape of the policies that a generator makes: the paper's MLPs (section 5.1), the same for every method.
+
+    layers: linear layers, at least 1. Two (the paper's MuJoCo policies) is observation -> hidden -> action.
+    hidden_dim: width of every layer but the last.
+    """
+
+    layers: int = 2
+    hidden_dim: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"policy {name} must be at least 1, not {getattr(self, name)}")
+
+    def sizes(self, inputs: int, outputs: int) -> tuple[tuple[int, int], ...]:
+        """(in, out) of each linear layer, first to last."""
+        widths = [inputs, *[self.hidden_dim] * (self.layers - 1), outputs]
+        return tuple(zip(widths[:-1], widths[1:], strict=True))
+
+
+def stacked_mlp(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) -> Tensor:
+    """Apply S MLPs at once, each to its own rows: ReLU between layers, nothing after the last.
+
+    weights [S, out, in] and biases [S, out] for each layer; inputs [S, E, in]; returns [S, E, out].
+    """
+    hidden = inputs
+    last = len(weights) - 1
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight.transpose(1, 2))
+        if layer < last:
+            hidden = torch.relu(hidden)
+    return hidden
+
+
+def fold_condition(weight: Tensor, bias: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """First layer on [condition, observation], rewritten as a layer on the observation alone with one bias a spec.
+
+    weight [out, C + D], bias [out], condition [S, C]; returns weight [S, out, D] (a view) and bias [S, out].
+    Exact, since W [c, x] + b = W_x x + (W_c c + b): what a policy is conditioned on need not enter it at every step.
+    """
+    size = condition.shape[1]
+    folded = torch.addmm(bias, condition, weight[:, :size].T)
+    return weight[:, size:].expand(len(condition), -1, -1), folded
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """S deterministic MLP policies: ReLU between the layers, tanh on the action, so actions lie in [-1, 1].
+
+    weights: a tensor [S, out, in] for each layer. biases: a tensor [S, out] for each layer.
+    """
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    def __post_init__(self) -> None:
+        if not self.weights or len(self.weights) != len(self.biases):
+            raise ValueError(f"a policy needs as many biases as weights: {len(self.weights)}, {len(self.biases)}")
+        inputs = self.weights[0].shape[-1]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            if weight.ndim != 3 or bias.shape != weight.shape[:2] or weight.shape[::2] != (self.specs, inputs):
+                shapes = [tuple(tensor.shape) for tensor in (*self.weights, *self.biases)]
+                raise ValueError(f"policy layers do not fit together, expected [S, out, in] and [S, out]: {shapes}")
+            inputs = weight.shape[1]
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Actions [S, E, A] for observations [S, E, D]; row s is acted on by the policy of spec s."""
+        return torch.tanh(stacked_mlp(self.weights, self.biases, observations))
+
+    @property
+    def specs(self) -> int:
+        """S, the number of policies."""
+        return self.weights[0].shape[0]
+
+    @property
+    def observation_dim(self) -> int:
+        return self.weights[0].shape[2]
+
+    @property
+    def action_dim(self) -> int:
+        return self.weights[-1].shape[1]
+
+    def select(self, indices: Sequence[int] | Tensor) -> Policy:
+        """The policies at `indices`, in that order; repeated indices repeat a policy."""
+        rows = torch.as_tensor(indices, dtype=torch.long, device=self.weights[0].device)
+        return Policy(tuple(w[rows] for w in self.weights), tuple(b[rows] for b in self.biases))
+
+    def to(self, device: torch.device | str | torch.dtype) -> Policy:
+        """A copy on another device or in another floating type."""
+        return Policy(tuple(w.to(device) for w in self.weights), tuple(b.to(device) for b in self.biases))
+
+    def detach(self) -> Policy:
+        """The same numbers, without the graph that generated them."""
+        return Policy(tuple(w.detach() for w in self.weights), tuple(b.detach() for b in self.biases))
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file (tensors `weight.0`, `bias.0`, ...)."""
+        tensors = {f"weight.{i}": w for i, w in enumerate(self.weights)}
+        tensors |= {f"bias.{i}": b for i, b in enumerate(self.biases)}
+        # Shared weights are expanded views; safetensors wants tensors that own their memory.
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, str(path))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Policy:
+        """Read what `save` wrote. FileNotFoundError when it is missing, ValueError when it is not a policy file."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no policy at {path}")
+        try:
+            tensors = load_file(str(path))
+            layers = range(len(tensors) // 2)
+            return cls(tuple(tensors[f"weight.{i}"] for i in layers), tuple(tensors[f"bias.{i}"] for i in layers))
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable policy file: {error}") from error
+
+
+def concatenate(policies: Sequence[Policy]) -> Policy:
+    """One policy for the specs of all of them, in order [S1 + S2 + ...]; all must have one shape."""
+    return Policy(
+        tuple(torch.cat(layer) for layer in zip(*(p.weights for p in policies), strict=True)),
+        tuple(torch.cat(layer) for layer in zip(*(p.biases for p in policies), strict=True)),
+    )
