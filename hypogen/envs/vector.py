@@ -1,0 +1,242 @@
+"""Many MuJoCo worlds stepped natively on threads, equal to dm_control bit for bit.
+
+Every world has its own spec. Worlds of one length share a model (one copy a thread, because dm_control's resets switch
+the model's actuation off and on), and MuJoCo releases Python's lock while it steps, so threads run in parallel.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.envs import dmc
+from hypogen.envs.readout import READOUTS
+from hypogen.envs.rewards import reward
+
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # everything a step depends on, the solver's warm start included
+_NOT_RUNNING = -1
+
+
+class _World(NamedTuple):
+    """One world: its memory, and views that connect it with its rows of the vector's arrays."""
+
+    row: int
+    physics: Any  # dm_control's, whose tasks start the episodes
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    control: np.ndarray
+    action: np.ndarray
+    copies: list[tuple[np.ndarray, np.ndarray]]  # (row of the raw array, memory of the world)
+
+
+class MujocoVectorEnv(gymnasium.vector.VectorEnv):
+    """W worlds of a MuJoCo benchmark, one a row of ``specs`` [W, C].
+
+    Observations are float64 [W, D], actions float64 [W, A]. All worlds end together, truncated after
+    ``episode_steps``; there is no autoreset. ``infos["features"]`` float64 [W, F] is what the rewards are computed
+    from: ``reward(environment, features, speed)``.
+
+    Raises ValueError for an unknown or non-MuJoCo benchmark, specs that mean nothing, or fewer than 1 thread.
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}
+
+    def __init__(self, benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], threads: int = 1) -> None:
+        self.benchmark: Benchmark = get_benchmark(benchmark)
+        self._domain = dmc.get_domain(benchmark)
+        self.specs = _specs_array(self.benchmark, specs)
+        values = [self.benchmark.values(spec) for spec in self.specs]
+        self.speeds = np.array([value["speed"] for value in values])
+        self.lengths = np.array([value["length"] for value in values])
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.num_envs = len(self.specs)
+        entry = self.benchmark
+        self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (entry.observation_dim,), np.float64)
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (entry.action_dim,), np.float64)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._readout = READOUTS[entry.environment]
+        self._actions = np.zeros((self.num_envs, entry.action_dim))
+        self._chunks = self._build(np.array_split(np.arange(self.num_envs), min(threads, self.num_envs)))
+        self._tasks = [self._domain.task(speed) for speed in self.speeds]
+        self._pool = ThreadPoolExecutor(len(self._chunks) - 1) if len(self._chunks) > 1 else None
+        self._steps = _NOT_RUNNING
+
+    def reset(
+        self, *, seed: int | Sequence[int] | np.ndarray | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode in every world: observations [W, D] and infos.
+
+        World i seeded s starts as a dm_control environment with ``random=RandomState(s)`` does. One number seeds world
+        i with ``seed + i``; without a seed the worlds' random streams continue. Takes no options.
+        """
+        if options:
+            raise ValueError(f"worlds start together and take no options, got {options}")
+        if seed is not None:
+            for task, world_seed in zip(self._tasks, self._seeds(seed)):
+                task.reseed(int(world_seed))
+        self._steps = _NOT_RUNNING
+        self._on_every_chunk(self._start)
+        self._steps = 0
+        return self._readout.observe(self._raw), {"features": self._readout.features(self._raw)}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control step with ``actions`` [W, A]: observations, rewards [W], terminated, truncated [W], infos.
+
+        MuJoCo clips actions to [-1, 1]. Raises ValueError for a wrong shape, NaN or infinite actions, or outside an
+        episode; FloatingPointError when a world's physics has diverged (dm_control: ``PhysicsError``).
+        """
+        self._check_step(actions)
+        self._actions[...] = actions
+        steps, self._steps = self._steps + 1, _NOT_RUNNING  # a failed step leaves no episode to continue
+        clock = steps * self._time_step_s - self._physics_step_s / 2
+        self._on_every_chunk(functools.partial(self._advance, clock=clock))
+        over = steps == self.benchmark.episode_steps
+        self._steps = _NOT_RUNNING if over else steps
+        features = self._readout.features(self._raw)
+        rewards = reward(self.benchmark.environment, features, self.speeds)
+        terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.full(self.num_envs, over)
+        return self._readout.observe(self._raw), rewards, terminated, truncated, {"features": features}
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Everything that the worlds' future depends on, their random streams included, as numpy arrays.
+
+        ``set_state`` of a vector with the same specs, in this or another process, continues to the same bits.
+        """
+        size = mujoco.mj_stateSize(self._worlds[0].model, _STATE)
+        physics = np.empty((self.num_envs, size))
+        for world in self._worlds:
+            mujoco.mj_getState(world.model, world.data, physics[world.row], _STATE)
+        streams = [task.random.get_state() for task in self._tasks]
+        return {
+            "specs": self.specs.copy(),
+            "steps": np.array(self._steps),
+            "physics": physics,
+            "random_keys": np.stack([stream[1] for stream in streams]),
+            "random_position": np.array([stream[2] for stream in streams]),
+            "random_has_gauss": np.array([stream[3] for stream in streams]),
+            "random_gauss": np.array([stream[4] for stream in streams]),
+        }
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Continues from what ``get_state`` returned. Raises ValueError when that vector had other specs."""
+        if not np.array_equal(state["specs"], self.specs):
+            raise ValueError(f"the state is of specs {state['specs'].tolist()}, not {self.specs.tolist()}")
+        for world in self._worlds:
+            mujoco.mj_setState(world.model, world.data, state["physics"][world.row], _STATE)
+            mujoco.mj_step1(world.model, world.data)  # what the next mj_step2 expects to be up to date
+            self._tasks[world.row].random.set_state(
+                (
+                    "MT19937",
+                    state["random_keys"][world.row],
+                    int(state["random_position"][world.row]),
+                    int(state["random_has_gauss"][world.row]),
+                    float(state["random_gauss"][world.row]),
+                )
+            )
+        self._steps = int(state["steps"])
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _build(self, rows_of_chunks: Sequence[np.ndarray]) -> list[list[_World]]:
+        models = [
+            {length: _prototype(self.benchmark.environment, length).copy() for length in self.lengths[rows]}
+            for rows in rows_of_chunks
+        ]
+        sample = models[0][self.lengths[0]]
+        sizes = [view.size for view in self._readout.views(sample.model.ptr, sample.data.ptr)]
+        self._raw = np.zeros((self.num_envs, sum(sizes)))
+        self._ends = np.cumsum(sizes)
+        self._physics_step_s = sample.timestep()
+        self._time_step_s = self._physics_step_s * self._domain.substeps
+        chunks = [
+            [self._world(row, lengths[self.lengths[row]].copy(share_model=True)) for row in rows]
+            for rows, lengths in zip(rows_of_chunks, models)
+        ]
+        self._worlds = [world for chunk in chunks for world in chunk]
+        return chunks
+
+    def _world(self, row: int, physics: Any) -> _World:
+        model, data = physics.model.ptr, physics.data.ptr
+        views = self._readout.views(model, data)
+        targets = [self._raw[row, end - view.size : end].reshape(view.shape) for view, end in zip(views, self._ends)]
+        return _World(row, physics, model, data, data.ctrl, self._actions[row], list(zip(targets, views)))
+
+    def _on_every_chunk(self, work: Callable[[list[_World]], None]) -> None:
+        first, *others = self._chunks
+        futures = [self._pool.submit(work, chunk) for chunk in others] if self._pool is not None else []
+        try:
+            work(first)
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()
+
+    def _start(self, chunk: list[_World]) -> None:
+        for world in chunk:
+            with world.physics.reset_context():
+                self._tasks[world.row].initialize_episode(world.physics)
+            for target, source in world.copies:
+                target[...] = source
+
+    def _advance(self, chunk: list[_World], clock: float) -> None:
+        """Steps as dm_control does, so that velocities and sensors are those of the new state."""
+        step1, step, step2, between = mujoco.mj_step1, mujoco.mj_step, mujoco.mj_step2, self._domain.substeps - 1
+        for row, _, model, data, control, action, copies in chunk:
+            control[...] = action
+            step2(model, data)
+            if between:
+                step(model, data, between)
+            step1(model, data)
+            if data.time < clock:  # MuJoCo resets a world that has blown up, and its clock with it
+                raise FloatingPointError(f"{self.benchmark.name}: the physics of spec {self.specs[row]} has diverged")
+            for target, source in copies:
+                target[...] = source
+
+    def _seeds(self, seed: int | Sequence[int] | np.ndarray) -> np.ndarray:
+        seeds = np.asarray(seed)
+        if seeds.ndim == 0:
+            seeds = seeds + np.arange(self.num_envs)
+        if seeds.shape != (self.num_envs,) or not np.issubdtype(seeds.dtype, np.integer):
+            raise ValueError(f"seed must be a whole number or {self.num_envs} of them, got {seed!r}")
+        return seeds
+
+    def _check_step(self, actions: np.ndarray) -> None:
+        if self._steps == _NOT_RUNNING:
+            raise ValueError("call reset before step: no episode is running")
+        if np.shape(actions) != self._actions.shape:
+            raise ValueError(f"actions must have shape {self._actions.shape}, got {np.shape(actions)}")
+        if not np.isfinite(actions).all():
+            row = int(np.argmax(~np.isfinite(actions).all(axis=1)))
+            raise ValueError(f"actions of world {row} are not finite: {np.asarray(actions)[row]}")
+
+
+@functools.lru_cache(maxsize=None)
+def _prototype(environment: str, length: float):
+    """dm_control's physics of an environment at a length (m), compiled once a process; to be copied, never stepped."""
+    domain = dmc.DOMAINS[environment]
+    physics = domain.physics.from_xml_string(dmc.model_xml(environment, length, sky=False), dmc.common.ASSETS)
+    with physics.reset_context():
+        domain.task(1.0, random=0).initialize_episode(physics)  # finger's first episode changes the model
+    return physics
+
+
+def _specs_array(benchmark: Benchmark, specs: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+    array = np.array(specs, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != len(benchmark.variables) or not len(array):
+        names = ", ".join(variable.name for variable in benchmark.variables)
+        raise ValueError(f"{benchmark.name}: specs must be [worlds, ({names})], got an array of shape {array.shape}")
+    array.setflags(write=False)
+    return array
