@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Debian's packages that Python's cannot bring: what `apt-get` installs when it is missing.
+VULKAN := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q libvulkan.so.1 || echo libvulkan1)
+APT := $(shell command -v apt-get)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+.PHONY: setup quickstart test lint types check clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Python 3.11 is needed (ManiSkill2 and its numpy have no later build). Install it, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
+ifneq ($(VULKAN),)
+ifneq ($(APT),)
+	@echo "Installing libvulkan1, which SAPIEN (ManiSkill2) needs to be imported …"
+	@$(SUDO) apt-get install -y -qq libvulkan1 >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq libvulkan1 >/dev/null; } || { \
+	  echo "apt-get could not install libvulkan1. Install it as root, then run make again."; exit 2; }
+else
+	@echo "libvulkan.so.1 is missing and there is no apt-get: ManiSkill2 cannot be imported until your system's Vulkan loader is installed (Fedora: vulkan-loader, macOS: vulkan-loader). MuJoCo benchmarks work without it."
+endif
+endif
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { [ -n "$(APT)" ] && $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { \
+	  echo "$(PYTHON) cannot make a virtual environment: install Python's venv module (Debian: python3-venv)."; exit 2; }
+	@echo "Installing the locked dependencies into $(VENV) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: setup
+	$(BIN)/python -m orchestrator.sweep experiments/quickstart.yaml
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+test: setup lint types
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

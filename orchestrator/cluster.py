@@ -1,0 +1,165 @@
+"""Which Ray to use: the address given, RAY_ADDRESS, the cluster of this host, or a private local Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UserError
+from orchestrator.experiment import Resources, TaskResources
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}
+PRIVATE = "local"
+GPUS_VARIABLE = "HYPOGEN_GPUS"
+"""Overrides ``resources.gpus``: a cluster that starts GPU nodes on demand sets it to ``always``."""
+PACKAGES = ("hypogen", "orchestrator", "results")
+CONNECT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where Ray runs (``host:port``, or ``"local"`` for a private one), why there, and what was ignored on the way."""
+
+    value: str
+    reason: str
+    notes: tuple[str, ...] = ()
+
+
+def choose(address: str | None) -> Address:
+    """Decide without starting anything. UserError with the remedy when an address that was asked for is dead."""
+    asked = [("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))]
+    for name, value in asked:
+        if value is None or value == "":
+            continue
+        if value == PRIVATE:
+            return Address(PRIVATE, f"{name}=local")
+        if value == "auto":
+            found = _host_cluster()
+            if found is None or not answers(found[0]):
+                raise UserError(
+                    f"{name}=auto: no Ray cluster runs on this host. Start one (`ray start --head`), or leave it out."
+                )
+            return Address(found[0], f"{name}=auto")
+        _check_address(name, value)
+        return Address(value, name)
+    found = _host_cluster()
+    if found is None:
+        return Address(PRIVATE, "no cluster runs on this host")
+    value, trace = found
+    if answers(value):
+        return Address(value, f"the cluster of this host ({trace})")
+    note = f"ignored {trace}: it is the trace of a cluster at {value} that no longer answers"
+    return Address(PRIVATE, "no cluster runs on this host", (note,))
+
+
+def answers(address: str) -> bool:
+    """Whether something listens at ``host:port``."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _check_address(name: str, value: str) -> None:
+    if "://" in value:
+        raise UserError(
+            f"{name}={value}: run the sweep on the cluster itself, for example `ray exec cluster/gpu.yaml "
+            "'python -m orchestrator.sweep …'`; or give the host:port of a head that this host has joined."
+        )
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit():
+        raise UserError(
+            f"{name}={value}: an address is host:port, for example 10.0.0.5:6379; or 'local' for a private Ray."
+        )
+    if not answers(value):
+        raise UserError(
+            f"{name}={value}: nothing answers there within {CONNECT_TIMEOUT_S:g} s. "
+            "Start the head (`ray up cluster/gpu.yaml`, `ray start --head`), correct it, or leave it out to run here."
+        )
+
+
+def _host_cluster() -> tuple[str, Path] | None:
+    """The address that the last ``ray start`` on this host left behind, and the file it stands in."""
+    folder = Path(os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", tempfile.gettempdir())))
+    trace = folder / "ray" / "ray_current_cluster"
+    try:
+        value = trace.read_text().strip()
+    except OSError:
+        return None
+    return (value, trace) if value else None
+
+
+@contextlib.contextmanager
+def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
+    """Ray, connected; disconnected (and a private one stopped) on the way out."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if address.value == PRIVATE:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    already = ray.is_initialized()
+    if not already:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+        if address.value == PRIVATE:
+            options |= {"num_cpus": num_cpus, "object_store_memory": 256 * 2**20}
+        else:
+            options["runtime_env"] = {"py_modules": [str(path) for path in package_folders()]}
+        for variable in ("RAY_ADDRESS",):
+            if address.value == PRIVATE:
+                os.environ.pop(variable, None)
+        try:
+            ray.init(address=address.value, **_env_for_workers(options))
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            raise UserError(f"Ray at {address.value} could not be used: {error}") from None
+    try:
+        yield
+    finally:
+        if not already:
+            ray.shutdown()
+
+
+def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
+    """One thread for every library until a stage asks for more: Ray's workers share the cores."""
+    environment = options.setdefault("runtime_env", {})
+    environment["env_vars"] = {"OMP_NUM_THREADS": "1", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
+    return options
+
+
+def package_folders() -> list[Path]:
+    """The folders of this project's packages, sent along to a cluster so that it runs the driver's own code."""
+    root = Path(__file__).resolve().parent.parent
+    return [root / name for name in PACKAGES]
+
+
+def fit_to_cluster(request: TaskResources, resources: Resources) -> TaskResources:
+    """What a training may ask for on the connected cluster: no GPU where there is none, no more CPUs than there are.
+
+    The rollout actors keep their share of every node. With ``gpus: always`` (a cluster that starts its GPU nodes on
+    demand) the request stays as it is.
+    """
+    import ray
+
+    gpus = os.environ.get(GPUS_VARIABLE, resources.gpus)
+    if gpus == "always":
+        return request
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpu = [node for node in nodes if node.get("GPU", 0) >= request.gpu > 0] if gpus == "auto" else []
+    gpu = request.gpu if with_gpu else 0.0
+    spare = max((node.get("CPU", 0.0) for node in with_gpu or nodes), default=1.0) * (1 - resources.rollout.cpu)
+    return request.model_copy(update={"cpu": min(request.cpu, spare), "gpu": gpu})

@@ -1,0 +1,93 @@
+"""How long a plan will take: from what the store's artifacts took, else from figures of a two-core machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+from hypogen.generators import parameter_count, sketch
+from orchestrator.graph import KINDS, Graph
+from orchestrator.plan import Node
+from orchestrator.stages import generator_arguments
+
+SECONDS_PER_UNIT = {"experts": 2.5e-3, "demonstrations": 1.0e-4, "rollouts": 1.0e-4}
+"""Seconds of one worker for an expert-update, and for an environment step; measured on two cores without a GPU."""
+
+GENERATOR_STEP_S = 4.0e-3
+GENERATOR_PARAMETER_S = 1.6e-9
+"""A generator's training step: a constant part, and one for each parameter that Adam touches."""
+
+SAMPLES = 8
+"""Artifacts of a kind that are looked at to learn how long one takes here."""
+
+
+class Estimate:
+    """Seconds for each missing artifact, and for what is left of a graph."""
+
+    def __init__(self, graph: Graph, workers: int) -> None:
+        self._workers = max(workers, 1)
+        self._nominal = {key: nominal_seconds(node) for key, node in graph.missing.items()}
+        self._factor = {kind: measured_factor(graph, kind) for kind in KINDS}
+        self._begun: dict[str, float] = {}
+
+    def seconds(self, nodes: Iterable[Node]) -> float:
+        """Seconds of work in all, if one worker did it."""
+        return sum(self._nominal[node.key] * self._factor[node.kind] for node in nodes)
+
+    def wall(self, graph: Graph) -> dict[str, float]:
+        """Seconds by kind, with the trainings of a kind side by side where there are workers for them."""
+        by_kind: dict[str, list[Node]] = defaultdict(list)
+        for key, node in graph.missing.items():
+            if key not in graph.made and key not in graph.failures:
+                by_kind[node.kind].append(node)
+        return {kind: self.seconds(nodes) / self._parallel(kind, len(nodes)) for kind, nodes in by_kind.items()}
+
+    def _parallel(self, kind: str, count: int) -> int:
+        workers = max(1, self._workers // 2) if kind == "experts" else self._workers
+        return min(workers, count)
+
+    def left(self, graph: Graph) -> float:
+        """Seconds until the graph is made, with what the running artifacts have behind them taken off."""
+        now = time.monotonic()
+        for key in graph.running:
+            self._begun.setdefault(key, now)
+        behind: dict[str, float] = defaultdict(float)
+        for key in graph.running:
+            node = graph.plan.nodes[key]
+            share = min(now - self._begun[key], 0.95 * self._nominal[key] * self._factor[node.kind])
+            behind[node.kind] += share / self._parallel(node.kind, len(graph.running))
+        return sum(max(seconds - behind[kind], 0.0) for kind, seconds in self.wall(graph).items())
+
+
+def nominal_seconds(node: Node) -> float:
+    """Seconds on one worker of the reference machine."""
+    if node.kind != "generator":
+        return node.work * SECONDS_PER_UNIT[node.kind]
+    steps = node.work / node.payload["training"]["batch_size"]
+    return steps * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
+
+
+def parameters(node: Node) -> int:
+    """Parameters of a generator, counted without allocating them."""
+    return parameter_count(sketch(*generator_arguments(node.payload)))
+
+
+def measured_factor(graph: Graph, kind: str) -> float:
+    """Measured over nominal seconds of a few stored artifacts of the plan; 1 when there are none."""
+    nodes = [node for node in graph.plan.nodes.values() if node.kind == kind and node.key not in graph.missing]
+    ratios = []
+    for node in nodes[:SAMPLES]:
+        if graph.store.exists(kind, node.key):
+            ratios.append(graph.store.manifest(kind, node.key)["seconds"] / max(nominal_seconds(node), 1e-9))
+    return statistics.median(ratios) if ratios else 1.0
+
+
+def duration(seconds: float) -> str:
+    """``"42 s"``, ``"7 min"``, ``"3.5 h"``, ``"2.1 d"``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"

@@ -1,0 +1,449 @@
+"""The experiment file: its schema, its profiles, and the cells of its grid.
+
+    source = load("experiments/ablation_k.yaml", profile="smoke", assignments=["seed=1"])
+    cells = expand(source)        # one checked Experiment for every point of the grid
+
+Everything wrong with a file is a ConfigError that names the line and the remedy, and is raised here: before Ray
+starts and before anything is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
+
+from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
+from hypogen.experts import RECIPES, TD3Settings
+from hypogen.generators import GENERATORS
+from hypogen.policy import PolicyShape
+from hypogen.splits import Split, evenly_spaced_split, explicit_split, random_split
+from hypogen.training import TrainingSettings
+from orchestrator.errors import ConfigError
+from orchestrator.source import KeyPath, Source, did_you_mean, parse_assignment, read
+
+METHODS = ("expert", *GENERATORS)
+DEFAULT_RECIPE = "paper"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SpecChoice(_Section):
+    """A part of a benchmark's grid: every n-th spec, or a list. The default is the whole grid."""
+
+    every: int = Field(default=1, ge=1)
+    values: list[list[float]] | None = None
+
+    def indices(self, benchmark: Benchmark) -> tuple[int, ...]:
+        if self.values is None:
+            return tuple(range(0, len(benchmark.grid), self.every))
+        return tuple(sorted({benchmark.index(tuple(spec)) for spec in self.values}))
+
+
+class SplitChoice(_Section):
+    """Which specs train and which test; what is left out follows the paper's protocol for the benchmark."""
+
+    kind: Literal["random", "evenly_spaced", "explicit"] | None = None
+    train_fraction: float | None = Field(default=None, gt=0, lt=1)
+    test_fraction: float | None = Field(default=None, gt=0, lt=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    train: list[list[float]] | None = None
+    test: list[list[float]] | None = None
+
+    def resolve(self, benchmark: Benchmark, among: tuple[int, ...], seed: int) -> Split:
+        """The split of the specs ``among`` for one seed. ValueError when it is impossible."""
+        kind = self.kind or ("explicit" if self.train is not None else benchmark.split)
+        fraction = self.train_fraction or benchmark.train_fraction
+        if kind == "explicit":
+            if self.train is None or self.test is None:
+                raise ValueError("an explicit split needs `train` and `test`, each a list of specs")
+            return explicit_split(benchmark, self.train, self.test)
+        if kind == "random":
+            return random_split(len(benchmark.grid), fraction, seed, self.test_fraction, among=among)
+        chosen = evenly_spaced_split(len(among), fraction)
+        return Split(tuple(among[i] for i in chosen.train), tuple(among[i] for i in chosen.test))
+
+    def kind_for(self, benchmark: Benchmark) -> str:
+        return self.kind or ("explicit" if self.train is not None else benchmark.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertChoice:
+    """Which experts: a recipe's name, and its TD3 settings with the experiment's own changes."""
+
+    recipe: str = DEFAULT_RECIPE
+    settings: TD3Settings = RECIPES[DEFAULT_RECIPE]
+
+
+class DemonstrationChoice(_Section):
+    episodes: int = Field(default=10, ge=1)
+
+
+class EvaluationChoice(_Section):
+    """Episodes a spec (default: the paper's for the benchmark), and which specs are rolled out."""
+
+    episodes: int | None = Field(default=None, ge=1)
+    roles: list[Literal["train", "test"]] = Field(default=["test"], min_length=1)
+
+
+class TaskResources(_Section):
+    """What one task takes. ``gpu`` is dropped on a cluster without GPUs; ``threads`` is for PyTorch."""
+
+    cpu: float = Field(default=1.0, ge=0)
+    gpu: float = Field(default=0.0, ge=0)
+    threads: int = Field(default=1, ge=1)
+
+
+class RolloutResources(_Section):
+    """The pool of rollout actors. ``workers: 0`` means one for every CPU of the cluster."""
+
+    workers: int = Field(default=0, ge=0)
+    cpu: float = Field(default=0.25, ge=0)
+    deadline_s: float = Field(default=900.0, gt=0)
+
+
+class Resources(_Section):
+    """``gpus``: use them if the cluster has some now (auto), ask for them although none runs yet (always), never."""
+
+    expert: TaskResources = TaskResources(cpu=1.5, gpu=1.0, threads=2)
+    generator: TaskResources = TaskResources(cpu=0.75, gpu=0.25)
+    rollout: RolloutResources = RolloutResources()
+    gpus: Literal["auto", "always", "never"] = "auto"
+
+
+class Range(_Section):
+    """One dimension of a search: exactly one of the three."""
+
+    choice: list[Any] | None = Field(default=None, min_length=1)
+    uniform: tuple[float, float] | None = None
+    loguniform: tuple[float, float] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one(self) -> Range:
+        given = [name for name in ("choice", "uniform", "loguniform") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of choice, uniform, loguniform")
+        bounds = self.uniform or self.loguniform
+        if bounds and not bounds[0] < bounds[1]:
+            raise ValueError("the lower bound must be below the upper one")
+        if self.loguniform and self.loguniform[0] <= 0:
+            raise ValueError("loguniform needs a lower bound above 0")
+        return self
+
+
+class Search(_Section):
+    """Optuna (TPE) proposes settings, ASHA stops the poor ones early; both see only specs held out from *training*."""
+
+    method: str
+    space: dict[str, Range] = Field(min_length=1)
+    trials: int = Field(default=20, ge=1)
+    validation_fraction: float = Field(default=0.25, gt=0, lt=1)
+    episodes: int = Field(default=2, ge=1)
+    rungs: int = Field(default=3, ge=1)
+    reduction: float = Field(default=3.0, gt=1)
+
+
+def _settings(kind: type, base: Any, value: Any) -> Any:
+    """``base`` (a settings dataclass) with the mapping ``value`` on top; every problem names its key."""
+    if isinstance(value, kind):
+        return value
+    if value is None:
+        return base
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("mapping", "write it as `key: value` lines")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = TypeAdapter(kind).core_schema  # resolves the annotations once; also proves that they are known to pydantic
+    del hints
+    checked = {}
+    for key, item in value.items():
+        if key not in fields:
+            raise PydanticCustomError("key", f"unknown key '{key}': {did_you_mean(str(key), fields)}", {"key": key})
+        try:
+            adapter = TypeAdapter(_field_types(kind)[key], config=ConfigDict(allow_inf_nan=False))
+            checked[key] = adapter.validate_python(item)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            raise PydanticCustomError("type", f"{first['msg']} (got {item!r})", {"key": key}) from None
+    try:
+        return dataclasses.replace(base, **checked)
+    except ValueError as error:
+        named = [key for key in checked if key in str(error)]
+        raise PydanticCustomError("value", str(error), {"key": named[0] if named else ""}) from None
+
+
+def _field_types(kind: type) -> dict[str, Any]:
+    import typing
+
+    return typing.get_type_hints(kind)
+
+
+def _expert(value: Any) -> ExpertChoice:
+    if isinstance(value, ExpertChoice):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("mapping", "write it as `recipe: fast`")
+    changes = dict(value)
+    recipe = changes.pop("recipe", DEFAULT_RECIPE)
+    if recipe not in RECIPES:
+        raise PydanticCustomError(
+            "recipe", f"unknown recipe {recipe!r}: {did_you_mean(str(recipe), RECIPES)}", {"key": "recipe"}
+        )
+    return ExpertChoice(recipe, _settings(TD3Settings, RECIPES[recipe], changes))
+
+
+def _methods(value: Any) -> dict[str, Any]:
+    if isinstance(value, list):
+        value = {str(name): {} for name in value}
+    if not isinstance(value, Mapping) or not value:
+        raise PydanticCustomError("methods", "name at least one method, for example `methods: [expert, hypogen]`")
+    chosen: dict[str, Any] = {}
+    for name, changes in value.items():
+        if name not in METHODS:
+            raise PydanticCustomError(
+                "method", f"unknown method '{name}': {did_you_mean(str(name), METHODS)}", {"key": name}
+            )
+        if name == "expert":
+            if changes:
+                raise PydanticCustomError(
+                    "expert", "an expert has no settings here; they stand under `experts:`", {"key": name}
+                )
+            chosen[name] = None
+            continue
+        kind = GENERATORS[name].settings
+        try:
+            chosen[name] = _settings(kind, kind(), changes or {})
+        except PydanticCustomError as error:
+            key = (error.context or {}).get("key", "")
+            raise PydanticCustomError(
+                "settings", error.message_template, {"key": f"{name}.{key}".rstrip(".")}
+            ) from None
+    return chosen
+
+
+def _benchmarks(value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names:
+        raise PydanticCustomError(
+            "benchmarks", "name at least one benchmark, for example `benchmarks: [cheetah-speed]`"
+        )
+    for index, name in enumerate(names):
+        if name not in BENCHMARKS:
+            raise PydanticCustomError(
+                "benchmark", f"unknown benchmark '{name}': {did_you_mean(str(name), BENCHMARKS)}", {"key": str(index)}
+            )
+    return list(dict.fromkeys(names))
+
+
+def _policy(value: Any) -> PolicyShape | None:
+    if value is None or isinstance(value, PolicyShape):
+        return value
+    shape: PolicyShape = _settings(PolicyShape, PolicyShape(), value)
+    return shape
+
+
+class Experiment(_Section):
+    """One checked experiment without a grid: what a cell of the file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    benchmarks: Annotated[list[str], BeforeValidator(_benchmarks)]
+    methods: Annotated[dict[str, Any], BeforeValidator(_methods)]
+    specs: SpecChoice = SpecChoice()
+    split: SplitChoice = SplitChoice()
+    policy: Annotated[Any, BeforeValidator(_policy)] = None
+    experts: Annotated[ExpertChoice, BeforeValidator(_expert)] = ExpertChoice()
+    demonstrations: DemonstrationChoice = DemonstrationChoice()
+    training: Annotated[
+        TrainingSettings, BeforeValidator(lambda v: _settings(TrainingSettings, TrainingSettings(), v))
+    ] = TrainingSettings()
+    evaluation: EvaluationChoice = EvaluationChoice()
+    resources: Resources = Resources()
+    search: Search | None = None
+    table: str = "main"
+
+    def shape(self, benchmark: Benchmark) -> PolicyShape:
+        """The generated policy's shape; by default the paper's for the benchmark's simulator."""
+        return self.policy or PolicyShape(layers=benchmark.policy_layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of the grid: the values it sets (dotted keys) and the experiment they give."""
+
+    values: dict[str, Any]
+    experiment: Experiment
+
+
+def load(path: str | Path, profile: str | None = None, assignments: Iterable[str] = ()) -> Source:
+    """The file with the profile and then the ``--set`` assignments on top. ConfigError if any cannot be read.
+
+    A profile is part of the experiment's name (``ablation_k-smoke``), so its rows are never taken for the paper's.
+    """
+    source = read(Path(path))
+    profiles = source.data.pop("profiles", None) or {}
+    if profile is not None:
+        if not isinstance(profiles, Mapping) or profile not in profiles:
+            known = did_you_mean(profile, profiles) if profiles else "This file has none."
+            raise ConfigError(f"{path}: unknown profile '{profile}': {known}")
+        for key, value in (profiles[profile] or {}).items():
+            where = source.origin(("profiles", profile, key))
+            target = dotted(str(key))
+            source.set(target, value, where)
+            for inner, line in list(source.origins.items()):  # a value inside a section keeps its own line
+                if inner[:3] == ("profiles", profile, str(key)) and len(inner) > 3:
+                    source.origins[(*target, *inner[3:])] = line
+        source.data["name"] = f"{source.data.get('name', Path(path).stem)}-{profile}"
+    for text in assignments:
+        key_path, value = parse_assignment(text)
+        source.set(dotted(".".join(key_path)), value, f"--set {text}")
+    return source
+
+
+def dotted(key: str) -> KeyPath:
+    """``hypogen.blocks`` and ``methods.hypogen.blocks`` are the same setting."""
+    path = tuple(key.split("."))
+    return ("methods", *path) if path[0] in METHODS else path
+
+
+def expand(source: Source) -> list[Cell]:
+    """Every cell of the grid, checked. ConfigError at the first that makes no sense."""
+    base = source.copy()
+    grid = base.data.pop("grid", None) or {}
+    if not isinstance(grid, Mapping):
+        raise ConfigError(f"{source.origin(('grid',))}: grid: write it as `setting: [values]` lines.")
+    first = check(base)
+    for key, values in grid.items():
+        where = source.origin(("grid", key))
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{where}: grid.{key}: give a list of at least one value, not {values!r}.")
+        _check_grid_key(first, str(key), where)
+    cells = []
+    for values in itertools.product(*grid.values()):
+        point = base.copy()
+        for key, value in zip(grid, values, strict=True):
+            index = grid[key].index(value)
+            point.set(dotted(str(key)), value, source.origin(("grid", key, index)))
+        cells.append(Cell(dict(zip(map(str, grid), values, strict=True)), check(point)))
+    return cells
+
+
+def check(source: Source) -> Experiment:
+    """The typed experiment. ConfigError with origin and remedy for the first problem."""
+    try:
+        experiment = Experiment.model_validate(source.data)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error, source)) from None
+    for name in experiment.benchmarks:
+        _check_benchmark(experiment, get_benchmark(name), source)
+    return experiment
+
+
+def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Source) -> None:
+    if benchmark.simulator != "mujoco":
+        ready = ", ".join(name for name, entry in BENCHMARKS.items() if entry.simulator == "mujoco")
+        raise ConfigError(
+            f"{source.origin(('benchmarks',))}: benchmarks: {benchmark.name} has no environment yet. Ready: {ready}."
+        )
+    try:
+        among = experiment.specs.indices(benchmark)
+    except ValueError as error:
+        raise ConfigError(f"{source.origin(('specs', 'values'))}: specs.values: {error}") from None
+    for seed in experiment.split.seeds:
+        try:
+            split = experiment.split.resolve(benchmark, among, seed)
+        except ValueError as error:
+            raise ConfigError(f"{source.origin(('split',))}: split: {benchmark.name}: {error}") from None
+        outside = set(split.train + split.test) - set(among)
+        if outside:
+            raise ConfigError(
+                f"{source.origin(('split',))}: split: {benchmark.name}: specs that `specs:` leaves out are split."
+            )
+    search = experiment.search
+    if search is not None:
+        where = source.origin(("search", "method"))
+        if search.method not in experiment.methods or search.method == "expert":
+            named = [name for name in experiment.methods if name != "expert"]
+            raise ConfigError(
+                f"{where}: search.method: '{search.method}' is not under `methods:`. Name one of: {', '.join(named)}."
+            )
+        for key in search.space:
+            _check_grid_key(experiment, key, source.origin(("search", "space", key)))
+
+
+def _check_grid_key(experiment: Experiment, key: str, where: str) -> None:
+    """A grid may vary any setting that exists, and only those."""
+    path = dotted(key)
+    here: Any = experiment
+    for depth, part in enumerate(path):
+        known = _fields(here)
+        if path[0] == "experts" and depth == 1:
+            known = ["recipe", *_fields(experiment.experts.settings)]
+            here = experiment.experts.settings if part != "recipe" else experiment.experts
+        if path[0] == "policy" and depth == 1:
+            here, known = PolicyShape(), _fields(PolicyShape())
+        if part not in known:
+            shown = ".".join(path[:depth]) or "an experiment"
+            raise ConfigError(
+                f"{where}: '{key}' is not a setting: {shown} has no '{part}': {did_you_mean(part, known)}"
+            )
+        here = here[part] if isinstance(here, Mapping) else getattr(here, part)
+    if path[0] in ("name", "description", "table", "resources", "search"):
+        raise ConfigError(
+            f"{where}: a grid over {key} changes nothing that is measured; vary methods, training, split, …"
+        )
+
+
+def _fields(value: Any) -> list[str]:
+    if isinstance(value, BaseModel):
+        return list(type(value).model_fields)
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value)]
+    return [str(key) for key in value] if isinstance(value, Mapping) else []
+
+
+def _explain(error: pydantic.ValidationError, source: Source) -> str:
+    lines = []
+    for problem in error.errors():
+        path = tuple(str(part) for part in problem["loc"])
+        key = (problem.get("ctx") or {}).get("key")
+        path = (*path, *str(key).split(".")) if key else path
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key '{path[-1]}': {did_you_mean(path[-1], _known_at(path[:-1]))}"
+        elif problem["type"] == "missing":
+            message = "is missing; write it"
+        elif isinstance(problem.get("input"), int | float | str) and not key:
+            message = f"{message} (got {_show(problem['input'])})"
+        lines.append(f"{source.origin(path)}: {'.'.join(path)}: {message}")
+    return "\n".join(lines)
+
+
+def _show(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and not math.isnan(value) else repr(value)
+
+
+def _known_at(path: KeyPath) -> list[str]:
+    """The keys that the schema knows at a path."""
+    here: Any = Experiment
+    for part in path:
+        annotation = (
+            here.model_fields[part].annotation if hasattr(here, "model_fields") and part in here.model_fields else None
+        )
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        here = next((kind for kind in options if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if here is None:
+            return []
+    extra = ["grid", "profiles"] if here is Experiment else []
+    return [*here.model_fields, *extra]

@@ -1,0 +1,331 @@
+"""From cells to a plan: which artifacts an experiment needs, each under a key that names its content.
+
+    experts (a benchmark's population) ─► demonstrations (some specs) ─► generator ─► rollouts (some specs) ─► run
+
+A key is the hash of everything that decides the content: the kind, its code version, its settings, its seed and
+the keys of its inputs. Threads, GPUs, the cluster and the experiment's name are not in it, so experiments share
+whatever they have in common, and one more value in a grid makes only what that value needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hypogen import experts
+from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.experts import TD3Settings
+from hypogen.generators import GENERATORS
+from hypogen.splits import in_distribution
+from orchestrator.experiment import Cell, DemonstrationChoice, Experiment
+
+VERSIONS = {"experts": 1, "demonstrations": 1, "generator": 1, "rollouts": 1, "run": 1, "study": 1, "validation": 1}
+"""Raise the number of a kind when its code changes what it makes: its artifacts, and all that follow, get new keys."""
+
+SPECS_PER_TASK = 4
+"""Specs in one demonstrations or rollouts artifact. Fixed, so results don't depend on how many workers there are."""
+
+
+SpecLabel = tuple[int, str, bool]
+"""(index into the grid, role, in distribution)"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An artifact: what it takes to make it (``payload``, plain JSON) and which artifacts must be there first."""
+
+    kind: str
+    key: str
+    label: str
+    payload: dict[str, Any]
+    inputs: tuple[str, ...]
+    work: float
+    """Rough size, in the kind's own unit (see ``estimate``); only its ratio to other artifacts of the kind matters."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table ``runs``: a generator (or the experts) on one split, and the rollouts that measure it."""
+
+    key: str
+    row: dict[str, Any]
+    policy: str
+    """Key of the generator or experts whose curve belongs to the run."""
+    rollouts: tuple[str, ...]
+    specs: tuple[SpecLabel, ...]
+    """Each spec that counts, in the order of the rollouts."""
+
+
+@dataclass
+class Plan:
+    """Artifacts in an order in which they can be made, the runs they make up, and which cell asked for which run."""
+
+    experiment: Experiment
+    nodes: dict[str, Node] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    members: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Key of a run -> the values of the cell that asked for it (of the first, where several did)."""
+
+    def add(self, kind: str, label: str, payload: dict[str, Any], inputs: Iterable[str], work: float) -> str:
+        key = content_key(kind, payload)
+        if key not in self.nodes:
+            self.nodes[key] = Node(kind, key, label, payload, tuple(inputs), work)
+        return key
+
+
+def content_key(kind: str, payload: Mapping[str, Any]) -> str:
+    """Twenty hexadecimal digits that name the content."""
+    text = json.dumps([kind, VERSIONS[kind], payload], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed below 2^31 that depends on all the parts and on nothing else."""
+    return int(hashlib.sha256(json.dumps(parts).encode()).hexdigest(), 16) % 2**31
+
+
+def build(cells: Sequence[Cell]) -> Plan:
+    """The plan of all cells together; what they have in common is in it once."""
+    plan = Plan(cells[0].experiment)
+    for cell in cells:
+        for name in cell.experiment.benchmarks:
+            benchmark = get_benchmark(name)
+            population = add_experts(plan, cell.experiment, benchmark)
+            for seed in cell.experiment.split.seeds:
+                for method in cell.experiment.methods:
+                    if method == "expert":
+                        key = _add_expert_run(plan, cell.experiment, benchmark, population)
+                    else:
+                        key = _add_generator_run(plan, cell.experiment, benchmark, population, seed, method)
+                    plan.members.setdefault(key, cell.values)
+    return plan
+
+
+def add_experts(plan: Plan, experiment: Experiment, benchmark: Benchmark) -> str:
+    """The population of experts for every spec that the experiment looks at."""
+    settings = experts.resolve(experiment.experts.settings)
+    among = experiment.specs.indices(benchmark)
+    payload = {
+        "benchmark": benchmark.name,
+        "specs": benchmark.grid[list(among)].tolist(),
+        "settings": dataclasses.asdict(settings),
+        "seed": derive_seed("experts", experiment.seed, benchmark.name),
+    }
+    label = f"{benchmark.name} experts ({len(among)} specs)"
+    return plan.add("experts", label, payload, (), _expert_work(settings, len(among)))
+
+
+def _expert_work(settings: TD3Settings, specs: int) -> float:
+    return float(settings.updates) * specs
+
+
+def add_demonstrations(
+    plan: Plan, experiment: Experiment, benchmark: Benchmark, population: str, needed: Iterable[int]
+) -> list[str]:
+    """The demonstrations that cover the ``needed`` specs (indices into the grid)."""
+    wanted = set(needed)
+    keys = []
+    for group in _groups(experiment.specs.indices(benchmark)):
+        if wanted.isdisjoint(group):
+            continue
+        episodes = experiment.demonstrations.episodes
+        payload = {
+            "benchmark": benchmark.name,
+            "experts": population,
+            "specs": benchmark.grid[list(group)].tolist(),
+            "seeds": episode_seeds("demonstrations", experiment.seed, benchmark, group, episodes),
+        }
+        label = f"{benchmark.name} demonstrations {_span(benchmark, group)}"
+        keys.append(plan.add("demonstrations", label, payload, [population], _steps(benchmark, group, episodes)))
+    return keys
+
+
+def add_generator(
+    plan: Plan,
+    experiment: Experiment,
+    benchmark: Benchmark,
+    population: str,
+    train: Sequence[int],
+    seed: int,
+    method: str,
+) -> str:
+    """A generator of the given method, trained on the demonstrations of the ``train`` specs."""
+    demonstrations = add_demonstrations(plan, experiment, benchmark, population, train)
+    payload = {
+        **generator_settings(experiment, benchmark, method),
+        "benchmark": benchmark.name,
+        "demonstrations": demonstrations,
+        "train": benchmark.grid[list(train)].tolist(),
+        "seed": derive_seed("generator", experiment.seed, benchmark.name, seed),
+    }
+    work = float(experiment.training.epochs) * len(train) * experiment.demonstrations.episodes * benchmark.episode_steps
+    label = f"{benchmark.name} {method} split {seed}"
+    return plan.add("generator", label, payload, demonstrations, work)
+
+
+def generator_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> dict[str, Any]:
+    return {
+        "method": method,
+        "settings": dataclasses.asdict(experiment.methods[method]),
+        "policy": dataclasses.asdict(experiment.shape(benchmark)),
+        "training": content_settings(experiment.training),
+    }
+
+
+def content_settings(settings: Any) -> dict[str, Any]:
+    """A settings dataclass without the fields that change how often it speaks or saves, not what it makes."""
+    return {
+        key: value
+        for key, value in dataclasses.asdict(settings).items()
+        if key not in ("checkpoint_every_s", "log_every")
+    }
+
+
+def _add_expert_run(plan: Plan, experiment: Experiment, benchmark: Benchmark, population: str) -> str:
+    """The experts on all their specs. They have no split of their own; a table takes the specs that a split tests."""
+    among = experiment.specs.indices(benchmark)
+    row = {
+        **_common_row(experiment, benchmark, population, "expert"),
+        "split_kind": "none",
+        "train_specs": 0,
+        "test_specs": len(among),
+        "few_shot": False,
+    }
+    return _add_run(plan, experiment, benchmark, row, population, tuple((index, "test", True) for index in among))
+
+
+def _add_generator_run(
+    plan: Plan, experiment: Experiment, benchmark: Benchmark, population: str, seed: int, method: str
+) -> str:
+    """A generator on the specs of one split."""
+    split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), seed)
+    kind = experiment.split.kind_for(benchmark)
+    row = {
+        **_common_row(experiment, benchmark, population, method),
+        "split_kind": kind,
+        "split_seed": seed,
+        "train_fraction": None if kind == "explicit" else experiment.split.train_fraction or benchmark.train_fraction,
+        "train_specs": len(split.train),
+        "test_specs": len(split.test),
+        "epochs": experiment.training.epochs,
+        "batch_size": experiment.training.batch_size,
+        "learning_rate": experiment.training.learning_rate,
+        "few_shot": GENERATORS[method].few_shot,
+    }
+    roles = {"train": split.train, "test": split.test}
+    role_of = {index: role for role in experiment.evaluation.roles for index in roles[role]}
+    inside = in_distribution(benchmark.grid[list(split.train)], benchmark.grid)
+    measured = tuple((index, role_of[index], bool(inside[index])) for index in sorted(role_of))
+    generator = add_generator(plan, experiment, benchmark, population, split.train, seed, method)
+    return _add_run(plan, experiment, benchmark, row, generator, measured)
+
+
+def _add_run(
+    plan: Plan,
+    experiment: Experiment,
+    benchmark: Benchmark,
+    row: dict[str, Any],
+    policy: str,
+    measured: Sequence[SpecLabel],
+) -> str:
+    groups = _groups([index for index, _, _ in measured])
+    rollouts = tuple(_add_rollouts(plan, experiment, benchmark, policy, row["method"], group) for group in groups)
+    key = content_key("run", {"row": row, "rollouts": list(rollouts), "specs": [list(label) for label in measured]})
+    plan.runs[key] = Run(key, {"run": key, **row}, policy, rollouts, tuple(measured))
+    return key
+
+
+def _add_rollouts(
+    plan: Plan, experiment: Experiment, benchmark: Benchmark, policy: str, method: str, group: Sequence[int]
+) -> str:
+    episodes = experiment.evaluation.episodes or benchmark.episodes
+    payload = {
+        "benchmark": benchmark.name,
+        "policy": policy,
+        "policy_kind": plan.nodes[policy].kind,
+        "specs": benchmark.grid[list(group)].tolist(),
+        "seeds": episode_seeds("evaluation", experiment.seed, benchmark, group, episodes),
+    }
+    label = f"{benchmark.name} {method} rollouts {_span(benchmark, group)}"
+    return plan.add("rollouts", label, payload, [policy], _steps(benchmark, group, episodes))
+
+
+def _common_row(experiment: Experiment, benchmark: Benchmark, population: str, method: str) -> dict[str, Any]:
+    """The columns of ``runs`` that experts and generators share, as far as they are known before anything runs."""
+    settings, defaults = flat_settings(experiment, benchmark, method)
+    return {
+        "benchmark": benchmark.name,
+        "environment": benchmark.environment,
+        "context": benchmark.context,
+        "method": method,
+        "expert_recipe": experiment.experts.recipe,
+        "expert": population,
+        "settings": settings,
+        "overrides": {key: value for key, value in settings.items() if defaults.get(key, ...) != value},
+        "selection": "final",
+        "seed": experiment.seed,
+        **dict.fromkeys(("split_seed", "train_fraction", "epochs", "batch_size", "learning_rate")),
+    }
+
+
+def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(all settings of a run, their defaults), flat under dotted keys such as ``hypogen.blocks``."""
+    recipe_defaults = experts.resolve(experts.RECIPES["paper"])
+    sections: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "experts": (
+            dataclasses.asdict(experts.resolve(experiment.experts.settings)),
+            dataclasses.asdict(recipe_defaults),
+        ),
+        "evaluation": (
+            {"episodes": experiment.evaluation.episodes or benchmark.episodes},
+            {"episodes": benchmark.episodes},
+        ),
+    }
+    if method != "expert":
+        chosen, shape, training = experiment.methods[method], experiment.shape(benchmark), experiment.training
+        usual_shape = dataclasses.replace(type(shape)(), layers=benchmark.policy_layers)
+        sections[method] = (dataclasses.asdict(chosen), dataclasses.asdict(type(chosen)()))
+        sections["policy"] = (dataclasses.asdict(shape), dataclasses.asdict(usual_shape))
+        sections["training"] = (content_settings(training), content_settings(type(training)()))
+        sections["demonstrations"] = (experiment.demonstrations.model_dump(), DemonstrationChoice().model_dump())
+        sections["split"] = (
+            {
+                "train_fraction": experiment.split.train_fraction or benchmark.train_fraction,
+                "test_fraction": experiment.split.test_fraction,
+            },
+            {"train_fraction": benchmark.train_fraction, "test_fraction": None},
+        )
+    settings = {f"{name}.{key}": value for name, (values, _) in sections.items() for key, value in values.items()}
+    defaults = {f"{name}.{key}": value for name, (_, values) in sections.items() for key, value in values.items()}
+    return settings, defaults
+
+
+def episode_seeds(
+    purpose: str, seed: int, benchmark: Benchmark, specs: Sequence[int], episodes: int
+) -> list[list[int]]:
+    """Seeds ``[S, E]``. They name the spec and the episode, not the method: methods meet the same first states."""
+    return [
+        [derive_seed(purpose, seed, benchmark.name, int(spec), episode) for episode in range(episodes)]
+        for spec in specs
+    ]
+
+
+def _groups(indices: Sequence[int]) -> list[tuple[int, ...]]:
+    return [tuple(indices[start : start + SPECS_PER_TASK]) for start in range(0, len(indices), SPECS_PER_TASK)]
+
+
+def _steps(benchmark: Benchmark, specs: Sequence[int], episodes: int) -> float:
+    return float(len(specs) * episodes * benchmark.episode_steps)
+
+
+def _span(benchmark: Benchmark, specs: Sequence[int]) -> str:
+    first, last = (
+        ",".join(f"{value:g}" for value in np.atleast_1d(benchmark.grid[index])) for index in (specs[0], specs[-1])
+    )
+    return f"{first}…{last}"

@@ -1,0 +1,146 @@
+"""Experiment files as nested dictionaries that remember where every value was written.
+
+A value's *path* is the tuple of its keys, ``("training", "epochs")``; its *origin* is what an error message
+points at: ``ablation_k.yaml:12`` or ``--set training.epochs=10``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import ConfigError
+
+KeyPath = tuple[str, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: ``1e-4`` is a number (PyYAML reads it as text)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+@dataclass
+class Source:
+    """A configuration and the origin of each of its values."""
+
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+
+    def origin(self, path: Iterable[Any]) -> str:
+        """Where the value at ``path``, or else the nearest one around it, was written."""
+        keys = tuple(str(key) for key in path)
+        for end in range(len(keys), -1, -1):
+            if keys[:end] in self.origins:
+                return self.origins[keys[:end]]
+        return self.name
+
+    def set(self, path: KeyPath, value: Any, origin: str) -> None:
+        """Put ``value`` at ``path``; a mapping is merged into what is there, anything else replaces it."""
+        if isinstance(value, Mapping) and value:
+            self.origins.setdefault(path, origin)
+            if isinstance(self._at(path), list):  # `methods: [a, b]` and `methods: {a: {...}}` say the same thing
+                self._put(path, {str(item): {} for item in self._at(path)})
+            for key, item in value.items():
+                self.set((*path, str(key)), item, origin)
+            return
+        self.origins = {key: where for key, where in self.origins.items() if key[: len(path)] != path}
+        self.origins[path] = origin
+        self._put(path, value)
+
+    def copy(self) -> Source:
+        return Source(self.name, _deepcopy(self.data), dict(self.origins))
+
+    def _at(self, path: KeyPath) -> Any:
+        here: Any = self.data
+        for key in path:
+            here = here.get(key) if isinstance(here, Mapping) else None
+        return here
+
+    def _put(self, path: KeyPath, value: Any) -> None:
+        here = self.data
+        for key in path[:-1]:
+            if isinstance(here.get(key), list):
+                here[key] = {str(item): {} for item in here[key]}
+            if not isinstance(here.get(key), dict):
+                here[key] = {}
+            here = here[key]
+        here[path[-1]] = _deepcopy(value)
+
+
+def read(path: Path) -> Source:
+    """Read a YAML file. ConfigError with file and line if it cannot be read, is no mapping, or repeats a key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}. Give the path of an experiment file.") from None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is not YAML: {error}.") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}:1: an experiment file is a mapping (`name: …`, `benchmarks: …`), not {data!r:.60}.")
+    source = Source(str(path), data)
+    _record_lines(node, (), source)
+    return source
+
+
+def parse_assignment(text: str) -> tuple[KeyPath, Any]:
+    """``"training.epochs=10"`` as a path and a value, the value read as YAML."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text}: write it as key=value, for example --set training.epochs=10.")
+    try:
+        return tuple(key.strip().split(".")), yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not YAML: {error}.") from None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt ``word``: the nearest known ones, and all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Known: {', '.join(known)}."
+
+
+def _record_lines(node: yaml.Node, path: KeyPath, source: Source) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            where = f"{source.name}:{key_node.start_mark.line + 1}"
+            if key in seen:
+                raise ConfigError(f"{where}: '{key}' is written twice here; keep one of them.")
+            seen.add(key)
+            source.origins[(*path, key)] = where
+            _record_lines(value_node, (*path, key), source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            source.origins[(*path, str(index))] = f"{source.name}:{item.start_mark.line + 1}"
+            _record_lines(item, (*path, str(index)), source)
+
+
+def _deepcopy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _deepcopy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_deepcopy(item) for item in value]
+    return value

@@ -1,0 +1,330 @@
+"""How one artifact of each kind is made. The same code runs in a Tune trial, in a rollout actor, or in a notebook.
+
+``make(store, kind, key, payload, inputs, …)`` looks whether it is there, loads what it needs, calls the science in
+``hypogen``, and leaves a whole artifact behind; killed at any moment, the next call continues from the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from hypogen import experts, generators, training
+from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.demonstrations import Demonstrations, collect
+from hypogen.experts import Experts, TD3Settings
+from hypogen.generators import Generator, get_generator, parameter_count
+from hypogen.policy import Policy, PolicyShape
+from hypogen.rollouts import rollout
+from hypogen.training import TrainingSettings
+from orchestrator.store import Store, Workspace
+from results.store import ResultStore
+
+Report = Callable[[dict[str, float]], None]
+POLICY, SPECS, CURVE = "policy.safetensors", "specs.json", "curve.json"
+
+
+def make(
+    store: Store,
+    kind: str,
+    key: str,
+    payload: Mapping[str, Any],
+    inputs: Sequence[str],
+    work: float = 0.0,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    report: Report | None = None,
+) -> bool:
+    """Make one artifact unless the store has it; True if this call made it.
+
+    Args:
+        payload: the node's payload (``orchestrator.plan``), which alone decides the content.
+        work: the node's size, noted so that later plans can estimate their time from it.
+        threads: PyTorch's and the physics' threads.
+        device: ``"cpu"`` or ``"cuda"``.
+        report: called now and then with the progress of a training.
+
+    Raises:
+        hypogen.errors.Diverged: a training produced NaN or infinity.
+    """
+    torch.set_num_threads(threads)
+    started = now()
+
+    def build(folder: Path, workspace: Workspace) -> dict[str, Any]:
+        def progress(values: Mapping[str, Any]) -> None:
+            workspace.sync()
+            if report is not None:
+                report({name: float(value) for name, value in values.items() if isinstance(value, int | float)})
+
+        summary = STAGES[kind](store, payload, folder, Task(workspace.folder, threads, device, progress))
+        return {
+            "kind": kind,
+            "key": key,
+            "payload": dict(payload),
+            "parents": list(inputs),
+            "started": started,
+            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "work": work,
+            "threads": threads,
+            "summary": summary,
+            **surroundings(),
+        }
+
+    made = store.make(kind, key, build)
+    if made:
+        write_provenance(store, store.manifest(kind, key))
+    return made
+
+
+class Task:
+    """What a stage gets beside its payload: a folder for checkpoints, threads, a device, a place to report to."""
+
+    def __init__(
+        self, checkpoint: Path, threads: int, device: str, progress: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self.checkpoint, self.threads, self.device = checkpoint, threads, device
+        self.progress = throttled(progress)
+
+
+def throttled(report: Callable[[Mapping[str, Any]], None], every_s: float = 1.0) -> Callable[[Mapping[str, Any]], None]:
+    """``report``, at most once in ``every_s`` seconds: a small training makes hundreds of epochs a second."""
+    last = -every_s
+
+    def call(values: Mapping[str, Any]) -> None:
+        nonlocal last
+        moment = time.monotonic()
+        if moment - last >= every_s:
+            last = moment
+            report(values)
+
+    return call
+
+
+def make_experts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
+    """Train a population of experts, one a spec."""
+    settings = TD3Settings(**payload["settings"])
+    specs = np.asarray(payload["specs"], dtype=np.float64)
+    population = experts.train(
+        payload["benchmark"],
+        specs,
+        settings,
+        payload["seed"],
+        checkpoint=task.checkpoint,
+        on_progress=task.progress,
+        threads=task.threads,
+        device=task.device,
+    )
+    population.save(folder)
+    population.actor.save(folder / POLICY)
+    (folder / SPECS).write_text(json.dumps(payload["specs"]))
+    curve: list[dict[str, Any]] = []
+    for update in sorted({row["update"] for row in population.curve}):
+        returns = [row["return"] for row in population.curve if row["update"] == update]
+        curve.append({"epoch": 0, "step": update, "metric": "return", "value": float(np.mean(returns))})
+    (folder / CURVE).write_text(json.dumps(curve))
+    return {
+        "parameters": policy_parameters(population.actor),
+        "steps": settings.updates,
+        "mean_return": float(np.mean(population.returns)),
+    }
+
+
+def make_demonstrations(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
+    """Roll the experts of some specs out and record every step."""
+    population = Experts.load(store.folder("experts", payload["experts"]))
+    rows = _rows(population.specs, payload["specs"])
+    demonstrations = collect(
+        payload["benchmark"],
+        payload["specs"],
+        population.actor.select(rows),
+        population.critic.select(rows),
+        payload["seeds"],
+        threads=task.threads,
+    )
+    demonstrations.save(folder / "demonstrations.safetensors")
+    return {"mean_return": float(demonstrations.rewards.sum(-1).mean())}
+
+
+def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
+    """Train a generator, and generate its policy for every spec of the benchmark's grid."""
+    benchmark = get_benchmark(payload["benchmark"])
+    settings = TrainingSettings(**payload["training"])
+    generator = build_generator(payload)
+    demonstrations = load_demonstrations(store, payload)
+    curve = training.fit(
+        generator,
+        demonstrations,
+        settings,
+        payload["seed"],
+        checkpoint=task.checkpoint / "checkpoint",
+        on_epoch=task.progress,
+        device=task.device,
+    )
+    generator.to("cpu")
+    training.save(generator, folder)
+    with torch.no_grad():
+        generator.policy(torch.tensor(benchmark.grid)).save(folder / POLICY)
+    (folder / SPECS).write_text(json.dumps(benchmark.grid.tolist()))
+    rows = [
+        {"epoch": row["epoch"], "step": row["step"], "metric": metric, "value": value}
+        for row in curve
+        for metric, value in row.items()
+        if metric not in ("epoch", "step")
+    ]
+    (folder / CURVE).write_text(json.dumps(rows))
+    return {"parameters": parameter_count(generator), "steps": curve[-1]["step"] if curve else 0}
+
+
+def build_generator(payload: Mapping[str, Any]) -> Generator:
+    """An untrained generator as its payload describes it, initialised from the payload's seed."""
+    return generators.build(*generator_arguments(payload), seed=payload["seed"])
+
+
+def generator_arguments(payload: Mapping[str, Any]) -> tuple[str, Benchmark, PolicyShape, Any]:
+    """Method, benchmark, policy shape and settings, as ``generators.build`` and ``generators.sketch`` take them."""
+    settings = get_generator(payload["method"]).settings(**payload["settings"])
+    return payload["method"], get_benchmark(payload["benchmark"]), PolicyShape(**payload["policy"]), settings
+
+
+def load_demonstrations(store: Store, payload: Mapping[str, Any]) -> Demonstrations:
+    """The demonstrations of the payload's training specs, in its order, and of no other spec."""
+    parts = [
+        Demonstrations.load(store.folder("demonstrations", key) / "demonstrations.safetensors")
+        for key in payload["demonstrations"]
+    ]
+    together = Demonstrations.concatenate(parts)
+    return together.select(_rows(together.specs.numpy(), payload["train"]))
+
+
+def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
+    """Roll the policies of some specs out."""
+    source = store.folder(payload["policy_kind"], payload["policy"])
+    rows = _rows(np.asarray(json.loads((source / SPECS).read_text())), payload["specs"])
+    policy = Policy.load(source / POLICY).select(rows)
+    episodes = rollout(payload["benchmark"], payload["specs"], policy, payload["seeds"], threads=task.threads)
+    save_file(
+        {
+            "returns": torch.from_numpy(episodes.returns),
+            "lengths": torch.from_numpy(episodes.lengths),
+            "failed": torch.from_numpy(episodes.failed),
+            "success": torch.from_numpy(episodes.success),
+        },
+        folder / "episodes.safetensors",
+    )
+    return {"mean_return": float(episodes.returns.mean())}
+
+
+def load_episodes(store: Store, key: str) -> dict[str, np.ndarray]:
+    """The arrays ``[S, E]`` that a rollouts artifact holds."""
+    return {
+        name: tensor.numpy()
+        for name, tensor in load_file(store.folder("rollouts", key) / "episodes.safetensors").items()
+    }
+
+
+STAGES: dict[str, Callable[[Store, Mapping[str, Any], Path, Task], dict[str, Any]]] = {
+    "experts": make_experts,
+    "demonstrations": make_demonstrations,
+    "generator": make_generator,
+    "rollouts": make_rollouts,
+}
+
+
+def policy_parameters(policy: Policy) -> int:
+    """Numbers in one spec's policy."""
+    return sum(tensor[0].numel() for tensor in (*policy.weights, *policy.biases))
+
+
+def _rows(known: np.ndarray, wanted: Any) -> list[int]:
+    """Positions of the specs ``wanted [S, C]`` among ``known [N, C]``."""
+    index = {tuple(spec): row for row, spec in enumerate(np.asarray(known, dtype=np.float64).tolist())}
+    return [index[tuple(map(float, spec))] for spec in wanted]
+
+
+def write_provenance(store: Store, manifest: Mapping[str, Any], error: str | None = None) -> None:
+    """One row in the table ``provenance``: who made it, where, in how long; or why it failed."""
+    row = {
+        "artifact": manifest["key"],
+        "kind": manifest["kind"],
+        "parents": list(manifest["parents"]),
+        "started": datetime.fromisoformat(manifest["started"]),
+        "seconds": float(manifest["seconds"]),
+        "device": manifest["device"],
+        "host": manifest["host"],
+        "cpu": manifest["cpu"],
+        "git_commit": manifest["git_commit"],
+        "git_dirty": manifest["git_dirty"],
+        "packages": manifest["packages"],
+        "status": "failed" if error else "done",
+        "error": error,
+    }
+    ResultStore(f"{store.uri}/results").write("provenance", manifest["key"], [row])
+
+
+def write_failure(store: Store, kind: str, key: str, parents: Sequence[str], reason: str) -> None:
+    """Note why an artifact could not be made; the row of a later success replaces this one."""
+    facts = {
+        "kind": kind,
+        "key": key,
+        "parents": parents,
+        "started": now(),
+        "seconds": 0.0,
+        "device": "",
+        **surroundings(),
+    }
+    write_provenance(store, facts, error=reason)
+
+
+def now() -> str:
+    """The time, UTC, as the manifest writes it."""
+    return datetime.now(UTC).isoformat()
+
+
+@cache
+def surroundings() -> dict[str, Any]:
+    """Git commit, package versions and hardware, for the manifest."""
+    commit, dirty = _git_state()
+    names = ("torch", "ray", "mujoco", "dm_control", "gymnasium", "numpy")
+    return {
+        "host": platform.node(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "packages": {name: metadata.version(name) for name in names},
+    }
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    def git(*words: str) -> str:
+        folder = Path(__file__).resolve().parent
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

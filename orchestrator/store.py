@@ -1,0 +1,213 @@
+"""The artifact store: a folder, or a URL such as ``s3://bucket/runs``, that holds whole artifacts or nothing.
+
+    <storage>/artifacts/<kind>/<key>/…      a finished artifact, with its ``artifact.json``
+    <storage>/work/<kind>/<key>/…           checkpoints of one that is being made; gone when it is finished
+    <storage>/locks/<kind>-<key>            who is making it (local storage only)
+    <storage>/results/<table>/<key>.parquet what was measured (see ``results.store``)
+
+An artifact is made in a staging folder and then moved, so a key never holds half of one. On local storage a file
+lock keeps two sweeps from making the same thing twice, and dies with its process. On object storage there is no
+lock: two sweeps may do the same work, and the second to finish overwrites the first with the same content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from orchestrator.errors import UserError
+
+MANIFEST = "artifact.json"
+
+
+class Store:
+    """Artifacts by kind and key. Cheap to make: every worker process makes its own from the same ``uri``."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.local = "://" not in uri or uri.startswith("file://")
+        if self.local:
+            root = Path(uri.removeprefix("file://")).expanduser().resolve()
+            self.fs: pafs.FileSystem = pafs.LocalFileSystem()
+            self.root, self._cache = str(root), root
+        else:
+            try:
+                self.fs, self.root = pafs.FileSystem.from_uri(uri)
+            except (OSError, ValueError) as error:
+                raise UserError(f"--storage {uri}: {error}. Give a folder, or a URL like s3://bucket/folder.") from None
+            digest = hashlib.sha256(uri.encode()).hexdigest()[:12]
+            self._cache = Path(tempfile.gettempdir()) / f"hypogen-{os.getuid()}" / digest
+
+    def check_writable(self) -> None:
+        """Write, read and delete a small file. UserError with the remedy when that fails; leaves nothing behind."""
+        probe = f"{self.root}/.probe-{os.getpid()}"
+        existed = self.local and Path(self.root).exists()
+        try:
+            self.fs.create_dir(self.root, recursive=True)
+            with self.fs.open_output_stream(probe) as stream:
+                stream.write(b"writable")
+            self.fs.delete_file(probe)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"--storage {self.uri}: cannot be written ({reason}). Give a folder that you may write to, or a bucket."
+            ) from None
+        finally:
+            if self.local and not existed:
+                with contextlib.suppress(OSError):
+                    Path(self.root).rmdir()
+
+    # Finished artifacts
+
+    def keys(self, kind: str) -> set[str]:
+        """Keys of all finished artifacts of a kind: one listing."""
+        infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
+        names = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+        return {name for name in names if not name.startswith(".") and (self.local or self.exists(kind, name))}
+
+    def exists(self, kind: str, key: str) -> bool:
+        info = self.fs.get_file_info(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}")
+        return info.type == pafs.FileType.File
+
+    def folder(self, kind: str, key: str) -> Path:
+        """A local folder with the artifact's files; fetched once a machine when the storage is remote."""
+        target = self._cache / "artifacts" / kind / key
+        if not self.local and not (target / MANIFEST).exists():
+            with self._staging(kind, key) as staging:
+                pafs.copy_files(f"{self.root}/artifacts/{kind}/{key}", str(staging), source_filesystem=self.fs)
+                _move(staging, target)
+        if not (target / MANIFEST).exists():
+            raise FileNotFoundError(f"{self.uri} holds no {kind} {key}")
+        return target
+
+    def manifest(self, kind: str, key: str) -> dict[str, Any]:
+        """What the artifact says of itself: payload, parents, seconds, git, versions, summary."""
+        with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
+            manifest: dict[str, Any] = json.loads(stream.read())
+        return manifest
+
+    # Making one
+
+    def make(self, kind: str, key: str, build: Callable[[Path, Workspace], dict[str, Any]]) -> bool:
+        """Make the artifact unless it is there; True if this call made it.
+
+        ``build(folder, workspace)`` writes the artifact's files into ``folder`` and returns its manifest;
+        the workspace holds its checkpoints and survives a kill.
+        """
+        with self._claim(kind, key):
+            if self.exists(kind, key):
+                return False
+            self._sweep_staging(kind, key)
+            workspace = Workspace(self, kind, key)
+            with self._staging(kind, key) as staging:
+                manifest = build(staging, workspace)
+                manifest["seconds"] = round(workspace.seconds(), 3)
+                (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+                self._publish(staging, kind, key)
+            workspace.clear()
+        return True
+
+    def _publish(self, staging: Path, kind: str, key: str) -> None:
+        target = f"{self.root}/artifacts/{kind}/{key}"
+        if self.local:
+            _move(staging, Path(target))
+            return
+        self.fs.create_dir(target, recursive=True)
+        for file in sorted(staging.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest makes it whole
+            pafs.copy_files(str(file), f"{target}/{file.name}", destination_filesystem=self.fs)
+
+    @contextlib.contextmanager
+    def _staging(self, kind: str, key: str) -> Iterator[Path]:
+        parent = self._cache / "staging"
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{key}-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _sweep_staging(self, kind: str, key: str) -> None:
+        """Delete what a killed maker left behind; only its successor, who holds the lock, can tell."""
+        if self.local:
+            for left in (self._cache / "staging").glob(f"{kind}-{key}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _claim(self, kind: str, key: str) -> Iterator[None]:
+        if not self.local:
+            yield
+            return
+        path = Path(self.root) / "locks" / f"{kind}-{key}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for another sweep that is making it
+            yield
+
+
+class Workspace:
+    """A folder for the checkpoints of an artifact that is being made, kept until the artifact is whole."""
+
+    def __init__(self, store: Store, kind: str, key: str) -> None:
+        self._store, self._remote = store, f"{store.root}/work/{kind}/{key}"
+        self.folder = store._cache / "work" / kind / key
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not store.local:
+            self._download()
+        self._clock, self._started = self.folder / "seconds", time.monotonic()
+        self._before = float(self._clock.read_text() or 0) if self._clock.exists() else 0.0
+        self._synced = self._stamp()
+
+    def seconds(self) -> float:
+        """Seconds of work so far, those before a kill included (up to its last ``sync``)."""
+        return self._before + time.monotonic() - self._started
+
+    def sync(self) -> None:
+        """Note the time spent; on remote storage upload the checkpoint if it is newer than the last upload."""
+        _write_text(self._clock, f"{self.seconds():.3f}")
+        stamp = self._stamp()
+        if self._store.local or stamp == self._synced:
+            return
+        self._synced = stamp
+        self._store.fs.create_dir(self._remote, recursive=True)
+        pafs.copy_files(str(self.folder), self._remote, destination_filesystem=self._store.fs)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._store.local:
+            with contextlib.suppress(OSError):
+                self._store.fs.delete_dir(self._remote)
+
+    def _download(self) -> None:
+        if self._store.fs.get_file_info(self._remote).type == pafs.FileType.Directory:
+            pafs.copy_files(self._remote, str(self.folder), source_filesystem=self._store.fs)
+
+    def _stamp(self) -> float:
+        files = [file for file in self.folder.rglob("*") if file.is_file() and file.name != "seconds"]
+        return max((file.stat().st_mtime for file in files), default=0.0)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename a finished folder into place; if somebody else's is there already, theirs is the same."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.rename(target)
+    except OSError:
+        if not (target / MANIFEST).exists():
+            raise
