@@ -6,6 +6,7 @@ a gymnasium environment that can be rendered. The worlds of :mod:`hypogen.envs.v
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import gymnasium
 import numpy as np
 
 from hypogen.benchmarks import get_benchmark
-from hypogen.envs.rewards import FEATURES, VALUE_AT_MARGIN
+from hypogen.envs.rewards import VALUE_AT_MARGIN
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # dm_control looks for a display, and warns where there is none
@@ -24,8 +25,13 @@ with warnings.catch_warnings():
     from dm_control.suite import cheetah, common, finger, walker
     from dm_control.utils import rewards
 
+# dm_control's cheetah uses an attribute that MuJoCo calls deprecated, once for every length that is compiled.
+logging.getLogger("absl").addFilter(lambda record: "'settotalmass' is deprecated" not in record.getMessage())
 
-def load(benchmark: str, spec: float | Sequence[float], random: np.random.RandomState | int | None = None):
+
+def load(
+    benchmark: str, spec: float | Sequence[float] | np.ndarray, random: np.random.RandomState | int | None = None
+) -> control.Environment:
     """The dm_control ``control.Environment`` of ``benchmark`` at ``spec`` [C], with flat observations off.
 
     ``random`` is what dm_control's own ``suite.load`` takes. Raises ValueError for an unknown benchmark, one that does
@@ -193,7 +199,7 @@ class DmcEnv(gymnasium.Env):
         camera: Camera of the model, by number.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(
         self,
@@ -207,6 +213,7 @@ class DmcEnv(gymnasium.Env):
         entry = get_benchmark(benchmark)
         self.spec_values = entry.values([v.default for v in entry.variables] if spec is None else spec)
         self.environment = load(benchmark, [self.spec_values[variable.name] for variable in entry.variables])
+        self.action_dim = entry.action_dim
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(1 / self.environment.control_timestep())}
         self._picture = {"width": width, "height": height, "camera_id": camera}
@@ -225,15 +232,15 @@ class DmcEnv(gymnasium.Env):
     def step(self, action: np.ndarray):
         """One control step with ``action`` [A]. Raises ValueError for a wrong shape, NaN, or outside an episode."""
         action = np.asarray(action, dtype=np.float64)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise ValueError(f"an action is {self.action_space.shape[0]} finite numbers, got {action!r}")
+        if action.shape != (self.action_dim,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is {self.action_dim} finite numbers, got {action!r}")
         if not self._running:
             raise ValueError("call reset before step: no episode is running")
         timestep = self.environment.step(action)
         self._running = not timestep.last()
         return _flat(timestep.observation), float(timestep.reward), False, timestep.last(), self._infos()
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> Any:
         """A picture, uint8 [height, width, 3]; None without ``render_mode="rgb_array"``."""
         return self.environment.physics.render(**self._picture) if self.render_mode == "rgb_array" else None
 
@@ -247,6 +254,3 @@ class DmcEnv(gymnasium.Env):
 
 def _flat(observation: dict[str, Any]) -> np.ndarray:
     return np.concatenate([np.ravel(part) for part in observation.values()])
-
-
-assert FEATURES.keys() == DOMAINS.keys()
