@@ -51,6 +51,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
     metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}  # noqa: RUF012
 
     def __init__(self, benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], threads: int = 1) -> None:
+        self._pool: ThreadPoolExecutor | None = None  # first: an unfinished vector is closed as well
         self.benchmark: Benchmark = get_benchmark(benchmark)
         self._domain = dmc.get_domain(benchmark)
         self.specs = _specs_array(self.benchmark, specs)
@@ -72,7 +73,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         parts = np.array_split(np.arange(self.num_envs), min(threads, self.num_envs))
         self._chunks = [[self._worlds[row] for row in part] for part in parts]
         self._tasks = [self._domain.task(speed) for speed in self.speeds]
-        self._pool = ThreadPoolExecutor(len(self._chunks) - 1) if len(self._chunks) > 1 else None
+        if len(self._chunks) > 1:
+            self._pool = ThreadPoolExecutor(len(self._chunks) - 1)
         self._steps = _NOT_RUNNING
 
     def reset(
