@@ -86,9 +86,12 @@ class Benchmark:
         nothing: NaN or infinite, a target speed of 0, any other variable that is not positive.
         """
         point = self._coordinates(spec)
-        for variable, value in zip(self.variables, point):
+        for variable, value in zip(self.variables, point, strict=True):
             self._check(variable, float(value))
-        return {**self.fixed, **{variable.name: float(value) for variable, value in zip(self.variables, point)}}
+        return {
+            **self.fixed,
+            **{variable.name: float(value) for variable, value in zip(self.variables, point, strict=True)},
+        }
 
     def index(self, spec: float | Sequence[float] | np.ndarray) -> int:
         """The row of ``spec`` [C] in the grid; ValueError that names the nearest grid points when there is none."""
@@ -125,7 +128,9 @@ class Benchmark:
             raise ValueError(f"{self.name}: {variable.name} must be positive ({variable.unit}), got {value:g}")
 
     def _nearest(self, point: np.ndarray) -> str:
-        return "; ".join(_nearest_values(variable, float(value)) for variable, value in zip(self.variables, point))
+        return "; ".join(
+            _nearest_values(variable, float(value)) for variable, value in zip(self.variables, point, strict=True)
+        )
 
 
 def _nearest_values(variable: Variable, value: float) -> str:

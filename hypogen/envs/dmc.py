@@ -221,7 +221,9 @@ class DmcEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (entry.observation_dim,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (entry.action_dim,), np.float64)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts an episode: observation [D] and infos. Without a seed the random stream continues."""
         super().reset(seed=seed)
         if seed is not None:
@@ -229,7 +231,7 @@ class DmcEnv(gymnasium.Env):
         self._running = True
         return _flat(self.environment.reset().observation), self._infos()
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control step with ``action`` [A]. Raises ValueError for a wrong shape, NaN, or outside an episode."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (self.action_dim,) or not np.isfinite(action).all():

@@ -8,7 +8,7 @@ tensors go through the same operations, in the order that dm_control does them, 
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -47,13 +47,13 @@ def stand(height: np.ndarray, upright: np.ndarray) -> np.ndarray:
     return (3 * standing + (1 + upright) / 2) / 4
 
 
-def _moving(velocity, speed):
+def _moving(velocity: Any, speed: Any) -> Any:
     target = abs(speed)
     gap = (target - velocity * (speed / target)) / target
     return 1 - (gap * (1 - VALUE_AT_MARGIN)).clip(0, 1)
 
 
-def _check(environment: str, features) -> None:
+def _check(environment: str, features: Any) -> None:
     if environment not in FEATURES:
         raise ValueError(f"no reward for environment {environment!r}; known: {', '.join(FEATURES)}")
     if features.shape[-1] != FEATURES[environment]:

@@ -88,7 +88,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         if options:
             raise ValueError(f"worlds start together and take no options, got {options}")
         if seed is not None:
-            for task, world_seed in zip(self._tasks, self._seeds(seed)):
+            for task, world_seed in zip(self._tasks, self._seeds(seed), strict=True):
                 task.reseed(int(world_seed))
         self._steps = _NOT_RUNNING
         self._on_every_chunk(self._start)
@@ -159,7 +159,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
     def _build_worlds(self) -> list[_World]:
         models = [get_model(self.benchmark.environment, length) for length in self.lengths]
         memories = [mujoco.MjData(model) for model in models]
-        views = [self._readout.views(model, data) for model, data in zip(models, memories)]
+        views = [self._readout.views(model, data) for model, data in zip(models, memories, strict=True)]
         ends = np.cumsum([view.size for view in views[0]])
         self._raw = np.zeros((self.num_envs, ends[-1]))
         targets = [np.split(row, ends[:-1]) for row in self._raw]
@@ -170,9 +170,11 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
                 data,
                 control=data.ctrl,
                 action=self._actions[row],
-                copies=[(target.reshape(view.shape), view) for target, view in zip(targets[row], views[row])],
+                copies=[
+                    (target.reshape(view.shape), view) for target, view in zip(targets[row], views[row], strict=True)
+                ],
             )
-            for row, (model, data) in enumerate(zip(models, memories))
+            for row, (model, data) in enumerate(zip(models, memories, strict=True))
         ]
 
     def _on_every_chunk(self, work: Callable[[list[_World]], None]) -> None:

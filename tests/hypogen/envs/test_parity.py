@@ -75,8 +75,7 @@ def _paper_reward(environment, physics, speed):
     return stand * (5 * moving + 1) / 6
 
 
-def test_lengths_move_what_the_paper_says_and_nothing_else():
-    """Every model field that differs between two lengths: geometry at the values that the length implies."""
+def test_lengths_move_what_the_paper_says():
     cheetah = _physics("cheetah-length", 0.62)
     assert cheetah.named.model.geom_size["torso", 1] == 0.62
     assert cheetah.named.model.geom_pos["head"].tolist() == [0.72, 0, 0.1]
@@ -96,6 +95,30 @@ def test_lengths_move_what_the_paper_says_and_nothing_else():
 
 def _physics(name, length):
     return dmc.load(name, length).physics
+
+
+@pytest.mark.parametrize(
+    ("environment", "resized", "moved"),
+    [
+        ("cheetah", {"torso"}, {"head", "bthigh", "fthigh"}),
+        ("walker", {"torso"}, set()),
+        ("finger", {"distal", "cap1", "cap2"}, {"distal", "fingertip", "spinner"}),
+    ],
+)
+def test_lengths_move_nothing_else(environment, resized, moved):
+    default, other = (_physics(f"{environment}-length", length) for length in (_default_length(environment), 0.35))
+    changed = {
+        field: {model.id2name(row, field.split("_")[0]) for row in np.flatnonzero(differs.any(axis=1))}
+        for model in [default.model]
+        for field in ("geom_size", "geom_pos", "geom_quat", "body_pos", "body_quat", "site_pos", "site_size", "jnt_pos")
+        if (differs := np.abs(getattr(default.model, field) - getattr(other.model, field)) > 1e-12).any()
+    }
+    assert changed.pop("geom_size") == resized
+    assert set().union(*changed.values()) == moved
+
+
+def _default_length(environment):
+    return BENCHMARKS[f"{environment}-length"].variables[0].default
 
 
 @pytest.mark.parametrize("environment", SUITE_TASKS)
