@@ -1,0 +1,36 @@
+"""What was measured: the tables of runs and episodes, their statistics, and the paper's tables as SQL.
+
+    store = ResultStore("runs/results")            # or "s3://bucket/runs/results"
+    store.write("episodes", key, rows)             # one Parquet file a writer
+    store.frame("SELECT method, avg(return) FROM episodes JOIN runs USING (run) GROUP BY method")
+    print(render("main", store, experiment="quickstart"))
+
+Names load when first used, so that `python -m results --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from results.catalogue import render, titles
+    from results.errors import ResultsError
+    from results.schema import TABLES
+    from results.store import ResultStore
+
+__all__ = ["TABLES", "ResultStore", "ResultsError", "render", "titles"]
+
+_HOMES = {
+    "TABLES": "results.schema",
+    "ResultStore": "results.store",
+    "ResultsError": "results.errors",
+    "render": "results.catalogue",
+    "titles": "results.catalogue",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'results' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,93 @@
+"""`python -m results`: queries and tables over what was measured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from results.errors import ResultsError
+
+app = typer.Typer(help="Tables and queries over what was measured.", no_args_is_help=True, add_completion=False)
+
+Storage = Annotated[str, typer.Option(envvar="HYPOGEN_STORAGE", help="The place that the sweep was given.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+Latex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular (booktabs).")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print comma separated values, with every digit.")]
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT over runs, episodes, curves, experiments, provenance.")],
+    storage: Storage = "runs",
+    markdown: Markdown = False,
+    latex: Latex = False,
+    csv: Csv = False,
+) -> None:
+    """Answer one SQL query, as aligned text."""
+    with _plain_errors():
+        output = _format(markdown, latex, csv)
+        from results.catalogue import plain_grid
+        from results.formats import formatted
+        from results.store import open_results
+
+        _print(formatted(plain_grid(open_results(storage).table(sql)), output))
+
+
+@app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="One of those that `tables` lists.")],
+    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    storage: Storage = "runs",
+    markdown: Markdown = False,
+    latex: Latex = False,
+    csv: Csv = False,
+) -> None:
+    """Print one table, as aligned text."""
+    with _plain_errors():
+        output = _format(markdown, latex, csv)
+        from results.catalogue import render, titles
+        from results.errors import unknown
+        from results.store import open_results
+
+        if name not in titles():
+            raise unknown("table", name, titles())
+        _print(render(name, open_results(storage), experiment=experiment, format=output))
+
+
+@app.command()
+def tables() -> None:
+    """List the tables and what they show, then the columns that a query can use."""
+    from results.catalogue import titles
+    from results.schema import described
+
+    width = max(map(len, titles()))
+    _print("".join(f"{name:<{width}}  {title}\n" for name, title in titles().items()))
+    _print(f"\nColumns for `query`:\n{described()}\n")
+
+
+def _format(markdown: bool, latex: bool, csv: bool) -> str:
+    asked = [name for name, wanted in (("markdown", markdown), ("latex", latex), ("csv", csv)) if wanted]
+    if len(asked) > 1:
+        raise ResultsError(f"one format at a time: --{' or --'.join(asked)}")
+    return asked[0] if asked else "text"
+
+
+def _print(output: str) -> None:
+    sys.stdout.write(output)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except ResultsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m results")

@@ -1,0 +1,61 @@
+"""A DuckDB connection over the store's tables that cannot change a file, and errors that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from results.errors import ResultsError
+from results.schema import described
+from results.statistics import Summary, summarise
+
+_MACROS = Path(__file__).with_name("macros.sql")
+_SCORE = "STRUCT(split BIGINT, mean DOUBLE, deviation DOUBLE, episodes BIGINT, in_distribution BOOLEAN)"
+# The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
+# to read or to write, and no statement can undo it. Replacement scans would resolve names to Python's own variables.
+_LOCK = """
+    SET TimeZone = 'UTC';
+    SET python_enable_replacements = false;
+    SET temp_directory = '';
+    SET enable_external_access = false;
+    SET lock_configuration = true;
+"""
+
+
+def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConnection:
+    """A connection with one view a table, the macros of macros.sql and `summarise`, which is results.statistics'."""
+    connection = duckdb.connect(":memory:")
+    for name, table in tables.items():
+        connection.register(name, table)
+    summary = ", ".join(
+        f"{name} {'BIGINT' if kind is int else 'DOUBLE'}" for name, kind in get_type_hints(Summary).items()
+    )
+    connection.create_function("summarise", summarise, [f"{_SCORE}[]"], f"STRUCT({summary})")
+    connection.execute(_MACROS.read_text())
+    connection.execute(_LOCK)
+    return connection
+
+
+def answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+    """The answer to one SELECT; to DuckDB, DESCRIBE, SHOW and SUMMARIZE are some.
+
+    Raises ResultsError for any other statement and for what DuckDB refuses, with the first line of its message; the
+    tables and columns that there are follow where it does not find a name.
+    """
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise ResultsError(f"expected one query, got {len(statements)} statements")
+        if statements[0].type != duckdb.StatementType.SELECT:
+            raise ResultsError(f"results are only read: a query is a SELECT, not {statements[0].type.name}")
+        return connection.sql(sql, params=dict(parameters)).to_arrow_table()
+    except duckdb.Error as error:
+        message = str(error).strip().splitlines()[0]
+        if isinstance(error, (duckdb.CatalogException, duckdb.BinderException)):
+            message += f"\nTables and their columns:\n{described()}"
+        raise ResultsError(message) from error

@@ -1,0 +1,159 @@
+"""The five tables: every column with its type, its unit and its meaning.
+
+`runs`, `episodes`, `curves` and `experiments` hold nothing that depends on the clock or the machine, so the same plan
+gives the same four tables; `provenance` holds the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+
+INTEGER, REAL, FLAG, TEXT = pa.int64(), pa.float64(), pa.bool_(), pa.string()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `json` columns hold a JSON object as text; `choices` lists the only values allowed (empty: any)."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+    json: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """One table. Rows are stored in the order of `primary_key`; `deterministic`: the same plan gives the same rows."""
+
+    name: str
+    meaning: str
+    primary_key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    deterministic: bool = True
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """The pyarrow schema; meaning and unit of a column stand in its field's metadata."""
+        return pa.schema([_field(column) for column in self.columns], metadata={"meaning": self.meaning})
+
+
+def _field(column: Column) -> pa.Field:
+    metadata = {"meaning": column.meaning, "unit": column.unit}
+    return pa.field(column.name, column.type, nullable=column.nullable, metadata=metadata)
+
+
+RUNS = TableSchema(
+    "runs",
+    "one generator, or one expert, that was rolled out",
+    ("run",),
+    (
+        Column("run", TEXT, "key of the artifact whose episodes these are"),
+        Column("benchmark", TEXT, "environment and context, such as cheetah-speed"),
+        Column("environment", TEXT, "such as cheetah"),
+        Column("context", TEXT, "which variables vary, such as speed-length"),
+        Column("method", TEXT, "'expert', or the generator's name"),
+        Column("expert_recipe", TEXT, "name of the settings that trained the experts"),
+        Column("expert", TEXT, "key of the experts' artifact, the same for all splits that learn from it"),
+        Column("split_kind", TEXT, "random, evenly_spaced or explicit"),
+        Column("split_seed", INTEGER, "seed of the split; null for the expert", nullable=True),
+        Column("train_fraction", REAL, "specs that train, of all; null where listed", "fraction", nullable=True),
+        Column("train_specs", INTEGER, "specs that train", "specs"),
+        Column("test_specs", INTEGER, "specs that test", "specs"),
+        Column("settings", TEXT, "every setting of method, policy, training and split, dotted names", json=True),
+        Column("overrides", TEXT, "those of the settings that differ from their defaults", json=True),
+        Column("epochs", INTEGER, "passes over the training data", "epochs", nullable=True),
+        Column("steps", INTEGER, "optimiser steps", "steps", nullable=True),
+        Column("batch_size", INTEGER, "samples in an optimiser step", "samples", nullable=True),
+        Column("learning_rate", REAL, "of the optimiser", nullable=True),
+        Column("selection", TEXT, "which checkpoint was rolled out: final, or best_test to compare with the paper"),
+        Column("few_shot", FLAG, "whether the method adapts on demonstrations of the test specs"),
+        Column("parameters", INTEGER, "trainable numbers of the method", "parameters"),
+        Column("seed", INTEGER, "seed of the run's own random numbers"),
+    ),
+)
+
+EPISODES = TableSchema(
+    "episodes",
+    "one rolled out episode",
+    ("run", "spec_index", "episode"),
+    (
+        Column("run", TEXT, "key into runs"),
+        Column("spec_index", INTEGER, "row of the benchmark's grid"),
+        Column("spec", pa.list_(REAL), "the spec's coordinates", "the context's own: m/s, rad/s, m"),
+        Column("role", TEXT, "whether the run trained on this spec", choices=("train", "test")),
+        Column("in_distribution", FLAG, "every coordinate within one deviation of the training specs' mean"),
+        Column("episode", INTEGER, "number of the episode within its spec"),
+        Column("seed", INTEGER, "seed of the episode's start"),
+        Column("return", REAL, "sum of the episode's rewards", "reward"),
+        Column("length", INTEGER, "length of the episode", "control steps"),
+        Column("success", FLAG, "the benchmark's own notion of success"),
+        Column("failed", FLAG, "the benchmark's own notion of failure"),
+    ),
+)
+
+CURVES = TableSchema(
+    "curves",
+    "one number measured while a run trained",
+    ("run", "metric", "epoch", "step"),
+    (
+        Column("run", TEXT, "key into runs"),
+        Column("epoch", INTEGER, "passes over the training data so far", "epochs"),
+        Column("step", INTEGER, "optimiser steps so far", "steps"),
+        Column("metric", TEXT, "what was measured, such as loss"),
+        Column("value", REAL, "its value", "the metric's own"),
+    ),
+)
+
+EXPERIMENTS = TableSchema(
+    "experiments",
+    "one run that an experiment asked for",
+    ("experiment", "run"),
+    (
+        Column("experiment", TEXT, "name of the experiment"),
+        Column("run", TEXT, "key into runs"),
+        Column("position", INTEGER, "place of the run in the experiment's plan, from 0"),
+        Column("cell", TEXT, "the grid's values for this run, dotted names", json=True),
+        Column("table", TEXT, "name of the results table that the experiment asks for"),
+    ),
+)
+
+PROVENANCE = TableSchema(
+    "provenance",
+    "how one artifact was made: the only table with clocks and machines in it",
+    ("artifact",),
+    (
+        Column("artifact", TEXT, "key of the artifact"),
+        Column("kind", TEXT, "such as expert, demonstrations, generator, rollouts"),
+        Column("parents", pa.list_(TEXT), "keys of the artifacts that it was made from"),
+        Column("started", TIME, "when the work began", "UTC"),
+        Column("seconds", REAL, "wall clock time of the work", "s"),
+        Column("device", TEXT, "such as cpu, or the GPU's name"),
+        Column("host", TEXT, "name of the machine"),
+        Column("cpu", TEXT, "model of the processor"),
+        Column("git_commit", TEXT, "commit of the code"),
+        Column("git_dirty", FLAG, "whether files differed from that commit"),
+        Column("packages", TEXT, "version of each package", json=True),
+        Column("status", TEXT, "how it ended", choices=("done", "failed")),
+        Column("error", TEXT, "the traceback of a failure", nullable=True),
+    ),
+    deterministic=False,
+)
+
+TABLES: dict[str, TableSchema] = {t.name: t for t in (RUNS, EPISODES, CURVES, EXPERIMENTS, PROVENANCE)}
+
+
+def described(tables: Sequence[TableSchema] = tuple(TABLES.values())) -> str:
+    """One line a table, with its columns: what a person needs to write a query."""
+    return "\n".join(f"  {table.name}: {', '.join(table.names)}" for table in tables)

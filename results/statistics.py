@@ -1,0 +1,100 @@
+"""Means, deviations and intervals of returns, in the order: a spec's episodes, then specs, then splits.
+
+All deviations are sample deviations (ddof = 1): the deviation of a single number is not zero, there is none (None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+REPETITIONS = 5000
+
+
+class Summary(TypedDict):
+    """What a table says about a set of scores; None where there is nothing to compute it from."""
+
+    mean: float | None  # of the splits' means, each a mean of its specs' means
+    std_episodes: float | None  # over a spec's episodes; averaged over specs, then splits
+    std_specs: float | None  # over a split's specs' means; averaged over splits
+    std_splits: float | None  # over the splits' means
+    low_95: float | None  # 95 % bootstrap interval of the mean, stratified by split
+    high_95: float | None
+    in_mean: float | None  # the mean of the specs in distribution
+    out_mean: float | None  # and of those out of it
+    splits: int
+    specs: int  # specs rolled out; one that is tested in two splits counts twice
+    episodes: int
+
+
+def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
+    """Statistics of `scores`, one a spec and split (and run): `split` (None is a split too), `mean` and `deviation`
+    (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`."""
+    means = np.array([score["mean"] for score in scores], dtype=np.float64)
+    within = np.array([score["in_distribution"] for score in scores], dtype=bool)
+    deviations = np.array([np.nan if score["deviation"] is None else score["deviation"] for score in scores])
+    known = np.array([score["deviation"] is not None for score in scores], dtype=bool)
+    strata = _strata([score["split"] for score in scores])
+    low, high = stratified_interval(means, strata)
+    return Summary(
+        mean=stratified_mean(means, strata),
+        std_episodes=stratified_mean(deviations[known], strata[known]),
+        std_specs=_average([_deviation(group) for group in _groups(means, strata)]),
+        std_splits=_deviation(np.array([group.mean() for group in _groups(means, strata)])),
+        low_95=low,
+        high_95=high,
+        in_mean=stratified_mean(means[within], strata[within]),
+        out_mean=stratified_mean(means[~within], strata[~within]),
+        splits=len(set(strata.tolist())),
+        specs=len(scores),
+        episodes=sum(score["episodes"] for score in scores),
+    )
+
+
+def stratified_mean(values: Values, strata: NDArray[np.int64]) -> float | None:
+    """Mean of the means of `values` [N] within each of `strata` [N]: all strata weigh the same. None for no value."""
+    return _average([float(group.mean()) for group in _groups(values, strata)])
+
+
+def stratified_interval(
+    values: Values,
+    strata: NDArray[np.int64],
+    level: float = 0.95,
+    repetitions: int = REPETITIONS,
+    seed: int = 0,
+) -> tuple[float | None, float | None]:
+    """Percentile bootstrap interval of `stratified_mean`: values are drawn again within their stratum, strata stay.
+
+    The method of rliable's `StratifiedBootstrap` with splits as tasks and specs as runs, for strata of any sizes. The
+    same values in the same order give the same interval. (None, None) where no stratum has two values to draw from.
+    """
+    groups = _groups(values, strata)
+    if all(len(group) < 2 for group in groups):
+        return None, None
+    random = np.random.default_rng(seed)
+    draws = [group[random.integers(len(group), size=(repetitions, len(group)))].mean(axis=1) for group in groups]
+    low, high = np.quantile(np.mean(draws, axis=0), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _strata(splits: Sequence[int | None]) -> NDArray[np.int64]:
+    """Number of each split, from 0, in order of appearance."""
+    numbers: dict[int | None, int] = {}
+    return np.array([numbers.setdefault(split, len(numbers)) for split in splits], dtype=np.int64)
+
+
+def _groups(values: Values, strata: NDArray[np.int64]) -> list[Values]:
+    return [values[strata == stratum] for stratum in np.unique(strata)]
+
+
+def _deviation(values: Values) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,163 @@
+"""The Parquet store: one file a writer, written whole or not at all; DuckDB only reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from results.errors import ResultsError, unknown
+from results.rows import Row, to_table
+from results.schema import TABLES, TableSchema
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
+_SUFFIX = ".parquet"
+
+
+class ResultStore:
+    """Tables under `root`, a folder or a URL such as s3://bucket/runs/results: `<root>/<table>/<key>.parquet`."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = str(root)
+        self._files, self._base = _filesystem(self.root)
+
+    def write(self, table: str, key: str, rows: Sequence[Row] | pa.Table, *, replace: bool = False) -> None:
+        """Store `rows` as the file `key` of `table`. Nobody ever reads half of it, whenever the writer is killed.
+
+        The same rows again, in any order, are no error and touch nothing. Other rows under a key that is taken raise
+        ResultsError, unless `replace`, or in `provenance`, whose clocks differ each time: there the last writer wins.
+        Raises ResultsError also for rows that do not fit the schema, and for an impossible key or table name.
+        """
+        schema = _schema(table)
+        path = self._path(schema, key)
+        content = _encode(to_table(schema, rows))
+        present = self._read(path)
+        if (
+            present is not None
+            and present.schema.equals(schema.arrow)
+            and _encode(present.cast(schema.arrow)) == content
+        ):
+            return
+        if present is not None and schema.deterministic and not replace:
+            raise ResultsError(f"table {table} already holds other rows under {key!r} in {self.root}")
+        self._publish(path, content)
+
+    def keys(self, table: str) -> list[str]:
+        """Names of the files of `table`, sorted; empty for a store that does not exist yet."""
+        selector = fs.FileSelector(f"{self._base}/{_schema(table).name}", allow_not_found=True)
+        names = [info.base_name for info in self._files.get_file_info(selector) if info.type == fs.FileType.File]
+        return sorted(
+            name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and not name.startswith(".")
+        )
+
+    def dataset(self, table: str) -> ds.Dataset | pa.Table:
+        """All rows of `table`, not yet read; an empty table where there are none. Columns added since are null."""
+        schema = _schema(table)
+        paths = [self._path(schema, key) for key in self.keys(table)]
+        if not paths:
+            return schema.arrow.empty_table()
+        return ds.dataset(paths, schema=schema.arrow, filesystem=self._files, format="parquet")
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection that can only read: the five tables, and `scores`, `swept` and `summarise` of macros.sql.
+
+        Use it as a context manager, or close it. It sees the files that were there when it was made.
+        """
+        from results.database import connect
+
+        return connect({name: self.dataset(name) for name in TABLES})
+
+    def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:
+        """The answer to one query; `$name` in it stands for a parameter. Raises ResultsError, in one message."""
+        return self.table(sql, **parameters).to_pandas()
+
+    def table(self, sql: str, **parameters: Any) -> pa.Table:
+        """`frame` with the types kept: integers stay integers where some are null."""
+        from results.database import answer
+
+        with self.connect() as connection:
+            return answer(connection, sql, parameters)
+
+    def is_empty(self) -> bool:
+        """Whether no table holds anything."""
+        return not any(self.keys(name) for name in TABLES)
+
+    def _path(self, schema: TableSchema, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            raise ResultsError(f"{key!r} cannot name a file of results: use letters, digits and . _ = -")
+        return f"{self._base}/{schema.name}/{key}{_SUFFIX}"
+
+    def _read(self, path: str) -> pa.Table | None:
+        try:
+            with self._files.open_input_file(path) as file:
+                return pq.read_table(file)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ResultsError(f"cannot read results in {self.root}: {error}") from error
+
+    def _publish(self, path: str, content: bytes) -> None:
+        folder, name = path.rsplit("/", 1)
+        temporary = f"{folder}/.{name}.{uuid4().hex}"
+        try:
+            self._files.create_dir(folder, recursive=True)
+            with self._files.open_output_stream(temporary) as stream:
+                stream.write(content)
+            self._files.move(temporary, path)
+        except OSError as error:
+            with suppress(OSError):
+                self._files.delete_file(temporary)
+            raise ResultsError(f"cannot write results to {self.root}: {error}") from error
+
+
+def open_results(storage: str) -> ResultStore:
+    """The results of `storage`, the place that a sweep was given, to be read.
+
+    Raises ResultsError where there is no such place, and where nothing has been measured in it yet.
+    """
+    files, base = _filesystem(storage)
+    kind = files.get_file_info(base).type
+    remedy = "Name another with --storage or HYPOGEN_STORAGE"
+    if kind == fs.FileType.NotFound:
+        raise ResultsError(f"storage {storage} does not exist. {remedy}, or run an experiment first")
+    if kind != fs.FileType.Directory:
+        raise ResultsError(f"storage {storage} is not a folder. {remedy}")
+    store = ResultStore(f"{storage.rstrip('/')}/results")
+    if store.is_empty():
+        raise ResultsError(f"nothing in {store.root} yet: no run of this storage has been rolled out. {remedy}")
+    return store
+
+
+def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in root:
+        return fs.LocalFileSystem(), Path(root).expanduser().absolute().as_posix()
+    try:
+        files, base = fs.FileSystem.from_uri(root)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ResultsError(f"cannot open storage {root}: {error}") from error
+    return files, base.rstrip("/")
+
+
+def _schema(table: str) -> TableSchema:
+    if table not in TABLES:
+        raise unknown("table of results", table, TABLES)
+    return TABLES[table]
+
+
+def _encode(table: pa.Table) -> bytes:
+    """Parquet bytes, the same for the same rows: two tables are equal, NaN included, when these are."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

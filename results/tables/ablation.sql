@@ -1,0 +1,18 @@
+-- Return on test specs: every cell of an experiment's grid, whatever it varies
+-- Of an experiment, or of all experiments. The seed of a split is no part of a cell: splits are averaged.
+WITH cells AS (
+    SELECT experiment, run, without_seeds(any_value(cell)::JSON::MAP(VARCHAR, VARCHAR)) AS cell, min(position) AS position
+    FROM experiments
+    WHERE $experiment IS NULL OR experiment = $experiment
+    GROUP BY experiment, run
+),
+grouped AS (
+    SELECT experiment, cell, min(position) AS position,
+        summarise(list(score ORDER BY split, spec_index, run)) AS summary,
+        * EXCLUDE (experiment, cell, position, run, split, spec_index, success, failed, length, score)
+    FROM cells JOIN scores($experiment) USING (run)
+    GROUP BY ALL
+)
+SELECT experiment, benchmark, method, cell, * EXCLUDE (experiment, benchmark, method, cell, position, summary), summary.*
+FROM grouped
+ORDER BY experiment, benchmark, position, place(method), COLUMNS(*)

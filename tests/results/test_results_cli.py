@@ -1,0 +1,104 @@
+"""`python -m results`, as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from result_rows import asked, episode_rows, fill, run_row
+from typer.testing import CliRunner
+
+from results.__main__ import app
+
+
+@pytest.fixture
+def storage(store, tmp_path):
+    runs = [run_row("a", settings={"hypogen.blocks": 2}), run_row("b", settings={"hypogen.blocks": 4})]
+    episodes = [*episode_rows("a", 0, [1.0, 2.0]), *episode_rows("b", 0, [3.0, 4.0])]
+    fill(store, runs, episodes, [asked("k", "a"), asked("k", "b", 1), asked("one", "a")])
+    return str(tmp_path / "runs")
+
+
+def call(*arguments, **environment):
+    return CliRunner().invoke(app, list(arguments), env={"HYPOGEN_STORAGE": None, **environment})
+
+
+def test_query_in_all_formats(storage):
+    sql = 'SELECT run, avg("return") AS mean FROM episodes GROUP BY run ORDER BY run'
+    printed = {
+        flag: call("query", sql, "--storage", storage, *flag).output for flag in [(), ("--markdown",), ("--csv",)]
+    }
+    assert printed == {
+        (): "run  mean\n---  ----\na     1.5\nb     3.5\n",
+        ("--markdown",): "| run | mean |\n| --- | ---: |\n| a | 1.5 |\n| b | 3.5 |\n",
+        ("--csv",): "run,mean\na,1.5\nb,3.5\n",
+    }
+    assert "\\begin{tabular}{lr}" in call("query", sql, "--storage", storage, "--latex").output
+
+
+def test_two_columns_of_one_name_both_show(storage):
+    output = call("query", "SELECT 1 AS a, 2 AS a", "--storage", storage, "--csv").output
+    assert output == "a,a\n1,2\n"
+
+
+def test_table_and_experiment(storage):
+    whole = call("table", "table20", "--csv", "--storage", storage).output.splitlines()
+    part = call("table", "table20", "--csv", "--storage", storage, "--experiment", "one").output.splitlines()
+    assert [line.split(",")[1] for line in whole] == ["blocks", "2", "4"]
+    assert [line.split(",")[1] for line in part] == ["blocks", "2"]
+
+
+def test_storage_from_the_environment_or_under_this_folder(storage, tmp_path, monkeypatch):
+    assert call("query", "SELECT 1 AS one", HYPOGEN_STORAGE=storage).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    assert call("query", "SELECT 1 AS one").output == "one\n---\n  1\n"
+
+
+def test_tables_lists_names_titles_and_columns():
+    output = call("tables").output
+    assert "table20   Table 20: number K of hypernet blocks" in output
+    assert "main      Return on test specs" in output
+    assert "  episodes: run, spec_index, spec, role" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table", "tabel20"], "error: unknown table 'tabel20'. Did you mean 'table20'"),
+        (["table", "main", "--experiment", "kk"], "error: unknown experiment 'kk'. Did you mean 'k'? Known: k, one"),
+        (["table", "main", "--csv", "--latex"], "error: one format at a time: --latex or --csv"),
+        (["query", "SELEC"], "error: Parser Error: syntax error"),
+        (["query", "FROM episode"], "error: Catalog Error: Table with name episode does not exist!"),
+        (["query", "DROP VIEW runs"], "error: results are only read"),
+        (["query", "SELECT 1", "--storage", "/does/not/exist"], "error: storage /does/not/exist does not exist"),
+        (["query"], "Missing argument"),
+    ],
+)
+def test_a_mistake_is_a_plain_message_and_status_2(storage, arguments, message):
+    result = call(*arguments, HYPOGEN_STORAGE=storage)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_storage_without_results_says_so(tmp_path):
+    result = call("table", "main", "--storage", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "nothing in" in result.stderr
+
+
+def test_help_is_quick_and_an_error_leaves_nothing_else_on_stderr(storage):
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "results", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "query" in done.stdout
+    assert time.monotonic() - start < 5
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"duckdb", "pyarrow", "pandas", "numpy"}
+    command = [sys.executable, "-m", "results", "query", "FROM episode", "--storage", storage]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 7

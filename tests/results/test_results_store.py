@@ -1,0 +1,207 @@
+"""Files: whole or absent, never changed unasked, readable by name or URL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+from result_rows import PROVENANCE_ROW, episode_rows, fill, run_row
+
+from results.errors import ResultsError
+from results.schema import RUNS, TABLES
+from results.store import ResultStore, open_results
+
+CURVE = {"run": "a", "epoch": 1, "step": 10, "metric": "loss", "value": 0.5}
+
+
+def test_the_same_rows_again_touch_nothing(store):
+    store.write("episodes", "a", episode_rows("a", 0, [1.0, 2.0]))
+    (file,) = Path(store.root, "episodes").iterdir()
+    before = file.stat().st_mtime_ns, file.stat().st_ino
+    store.write("episodes", "a", episode_rows("a", 0, [1.0, 2.0])[::-1])
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
+    assert file.name == "a.parquet"
+
+
+def test_not_a_number_equals_itself(store):
+    for _ in range(2):
+        store.write("curves", "a", [{**CURVE, "value": float("nan")}])
+    assert store.frame("SELECT value FROM curves").value.isna().tolist() == [True]
+
+
+def test_other_rows_under_one_key_are_refused_and_the_old_stay(store):
+    store.write("curves", "a", [CURVE])
+    with pytest.raises(ResultsError, match="already holds other rows under 'a'"):
+        store.write("curves", "a", [{**CURVE, "value": 0.25}])
+    assert store.frame("SELECT value FROM curves").value.tolist() == [0.5]
+    store.write("curves", "a", [{**CURVE, "value": 0.25}], replace=True)
+    assert store.frame("SELECT value FROM curves").value.tolist() == [0.25]
+
+
+def test_the_last_word_on_provenance_wins(store):
+    store.write("provenance", "a", [{**PROVENANCE_ROW, "status": "failed", "error": "out of luck"}])
+    store.write("provenance", "a", [PROVENANCE_ROW])
+    assert store.frame("SELECT status, error FROM provenance").to_dict("list") == {"status": ["done"], "error": [None]}
+
+
+def test_a_store_that_does_not_exist_yet_has_five_empty_tables_of_the_right_types(store):
+    for name, table in TABLES.items():
+        answer = store.table(f"SELECT * FROM {name}")
+        assert (answer.num_rows, answer.schema.names) == (0, list(table.names))
+        assert answer.schema.types == table.arrow.types, name
+    assert not Path(store.root).exists()
+
+
+def test_types_are_the_same_with_rows(store):
+    fill(store, [run_row("a")], episode_rows("a", 0, [1.0]))
+    for name in ("runs", "episodes"):
+        assert store.table(f"SELECT * FROM {name}").schema.types == TABLES[name].arrow.types
+
+
+def test_many_files_are_one_table(store):
+    for name in "cab":
+        store.write("curves", name, [{**CURVE, "run": name}])
+    assert store.keys("curves") == ["a", "b", "c"]
+    assert store.frame("SELECT run FROM curves ORDER BY run").run.tolist() == ["a", "b", "c"]
+
+
+def test_a_query_takes_parameters(store):
+    fill(store, [run_row("a"), run_row("b", split=1)], [])
+    assert store.frame("SELECT run FROM runs WHERE split_seed = $seed", seed=1).run.tolist() == ["b"]
+
+
+def test_a_url_and_a_path_name_the_same_store(store):
+    store.write("curves", "a", [CURVE])
+    other = ResultStore(Path(store.root).as_uri())
+    other.write("curves", "b", [{**CURVE, "run": "b"}])
+    assert store.keys("curves") == other.keys("curves") == ["a", "b"]
+    assert store.table("FROM curves ORDER BY run") == other.table("FROM curves ORDER BY run")
+
+
+def test_a_relative_root_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore("runs/results")
+    monkeypatch.chdir("/")
+    store.write("curves", "a", [CURVE])
+    assert (tmp_path / "runs/results/curves/a.parquet").is_file()
+
+
+def test_rows_from_before_a_column_was_added_read_as_null(store):
+    folder = Path(store.root, "runs")
+    folder.mkdir(parents=True)
+    store.write("runs", "new", [run_row("new")])
+    old = pq.read_table(folder / "new.parquet").drop_columns(["learning_rate"])
+    pq.write_table(old.set_column(0, RUNS.arrow.field("run"), pa.array(["old"])), folder / "old.parquet")
+    assert store.table("SELECT learning_rate FROM runs ORDER BY run").column(0).to_pylist() == [1e-4, None]
+
+
+@pytest.mark.parametrize("key", ["", ".hidden", "a/b", "../a", "a b", "ä"])
+def test_a_key_that_is_no_file_name_is_refused(store, key):
+    with pytest.raises(ResultsError, match="cannot name a file"):
+        store.write("curves", key, [CURVE])
+
+
+def test_an_unknown_table_is_refused_with_the_nearest(store):
+    with pytest.raises(ResultsError, match=r"'episode'. Did you mean 'episodes'.*Known: runs, episodes"):
+        store.write("episode", "a", [])
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = ResultStore(tmp_path / "file" / "results")
+    with pytest.raises(ResultsError, match=r"cannot write results to .*file/results"):
+        store.write("curves", "a", [CURVE])
+
+
+def test_an_unknown_kind_of_storage_is_an_error():
+    with pytest.raises(ResultsError, match="cannot open storage ftp://x/y"):
+        ResultStore("ftp://x/y")
+
+
+def test_reading_asks_for_a_storage_with_something_in_it(tmp_path):
+    with pytest.raises(ResultsError, match=r"does not exist.*--storage"):
+        open_results(str(tmp_path / "none"))
+    with pytest.raises(ResultsError, match=r"nothing in .*results yet"):
+        open_results(str(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="is not a folder"):
+        open_results(str(tmp_path / "file"))
+    ResultStore(tmp_path / "results").write("curves", "a", [CURVE])
+    assert open_results(str(tmp_path) + "/").keys("curves") == ["a"]
+
+
+WRITER = """
+import sys
+from itertools import count
+from results.store import ResultStore
+store = ResultStore(sys.argv[1])
+rows = [{"run": "a", "epoch": n, "step": n, "metric": "loss", "value": float(n)} for n in range(3000)]
+for n in count():
+    store.write("curves", f"k{n % 3}", [{**row, "value": row["value"] + n} for row in rows], replace=True)
+"""
+
+
+def test_a_reader_never_sees_half_a_file_whenever_the_writer_is_killed(store):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, store.root])
+    try:
+        deadline = time.monotonic() + 30
+        while len(store.keys("curves")) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        seen = [store.frame("SELECT count(*) AS n FROM curves").n[0] for _ in range(10)]
+    finally:
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+    assert set(seen) == {9000}
+    assert store.frame("SELECT count(*) AS n FROM curves").n[0] == 9000
+
+
+def test_nothing_heavy_is_imported():
+    program = (
+        "import pkgutil, importlib, sys, results\n"
+        "for module in pkgutil.walk_packages(results.__path__, 'results.'): importlib.import_module(module.name)\n"
+        "assert 'results.catalogue' in sys.modules\n"
+        "assert results.ResultStore and results.render and results.titles and results.TABLES and results.ResultsError\n"
+        "print(sorted({'torch', 'ray', 'hypogen', 'orchestrator', 'mujoco', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket behind a real HTTP server that speaks S3."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3.client("s3").create_bucket(Bucket="results-bucket")
+    yield "s3://results-bucket/runs"
+    server.stop()
+
+
+def test_a_bucket_is_a_store_like_any_other(bucket):
+    store = ResultStore(f"{bucket}/results")
+    assert store.is_empty()
+    fill(store, [run_row("a")], episode_rows("a", 0, [1.0, 2.0]))
+    fill(store, [run_row("a")], episode_rows("a", 0, [1.0, 2.0]))
+    with pytest.raises(ResultsError, match="already holds other rows"):
+        store.write("episodes", "a", episode_rows("a", 0, [1.0]))
+    store.write("episodes", "a", episode_rows("a", 0, [3.0]), replace=True)
+    assert open_results(bucket).frame('SELECT "return" FROM episodes JOIN runs USING (run)')["return"].tolist() == [3.0]
+    listed = boto3.client("s3").list_objects_v2(Bucket="results-bucket")["Contents"]
+    files = [entry["Key"] for entry in listed if not entry["Key"].endswith("/")]
+    assert files == ["runs/results/episodes/a.parquet", "runs/results/runs/a.parquet"]
+    with pytest.raises(ResultsError, match="does not exist"):
+        open_results("s3://results-bucket/elsewhere")
