@@ -104,6 +104,20 @@ def test_rows_from_before_a_column_was_added_read_as_null(store):
     assert store.table("SELECT learning_rate FROM runs ORDER BY run").column(0).to_pylist() == [1e-4, None]
 
 
+def test_a_file_is_replaced_never_written_over(store):
+    """A reader that has the old file open reads it to its end; what a killed writer left behind is no file of the store."""
+    store.write("curves", "a", [CURVE])
+    file = Path(store.root, "curves", "a.parquet")
+    old = file.read_bytes()
+    with file.open("rb") as reader:
+        store.write("curves", "a", [{**CURVE, "value": 0.25}], replace=True)
+        assert reader.read() == old
+    assert [path.name for path in file.parent.iterdir()] == ["a.parquet"]
+    (file.parent / ".b.parquet.123").write_bytes(old[:20])
+    assert store.keys("curves") == ["a"]
+    assert store.frame("SELECT value FROM curves").value.tolist() == [0.25]
+
+
 @pytest.mark.parametrize("key", ["", ".hidden", "a/b", "../a", "a b", "ä"])
 def test_a_key_that_is_no_file_name_is_refused(store, key):
     with pytest.raises(ResultsError, match="cannot name a file"):
