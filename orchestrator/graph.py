@@ -29,7 +29,7 @@ class Graph:
         self.plan, self.store = plan, store
         stored = {kind: store.keys(kind) for kind in KINDS}
         self._stored = {node.key for node in plan.nodes.values() if node.key in stored[node.kind]}
-        written = ResultStore(f"{store.uri}/results").keys("runs")
+        written = ResultStore(store.results).keys("runs")
         self.missing_runs = {key: run for key, run in plan.runs.items() if key not in written}
         self.missing = self._closure(wanted)
         self.running: set[str] = set()

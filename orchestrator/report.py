@@ -109,7 +109,7 @@ def closing(console: Console, plan: Plan, graph: Graph, store: Store) -> None:
     console.print(f"{experiment.name}: made {counted}; the rest was there.\n", highlight=False)
     done = len(plan.runs) - sum(not graph.complete(run) for run in graph.missing_runs.values())
     if done:
-        console.out(render(experiment.table, ResultStore(f"{store.uri}/results"), experiment=experiment.name))
+        console.out(render(experiment.table, ResultStore(store.results), experiment=experiment.name))
     for failure in graph.failures.values():
         last = failure.reason.strip().splitlines()[-1] if failure.reason.strip() else "?"
         console.print(f"[bold red]failed[/bold red] {failure.label}: {last}", highlight=False)
@@ -118,7 +118,7 @@ def closing(console: Console, plan: Plan, graph: Graph, store: Store) -> None:
             "Tracebacks: SELECT artifact, kind, error FROM provenance WHERE status = 'failed'", highlight=False
         )
     option = "" if store.uri == "runs" else f" --storage {store.uri}"
-    console.print(f"\nResults: {store.uri}/results (Parquet). Next:", highlight=False)
+    console.print(f"\nResults: {store.results} (Parquet). Next:", highlight=False)
     console.print(
         f"  python -m results table {experiment.table} --experiment {experiment.name}{option}", highlight=False
     )

@@ -14,13 +14,15 @@ from results.store import ResultStore
 
 def write_run(store: Store, plan: Plan, run: Run) -> None:
     """Write a run's episodes, its curve and then its row in ``runs``, whose presence says that the run is complete."""
-    results = ResultStore(f"{store.uri}/results")
+    results = ResultStore(store.results)
     kind = plan.nodes[run.policy].kind
     summary = store.manifest(kind, run.policy)["summary"]
     curve = json.loads((store.folder(kind, run.policy) / CURVE).read_text())
     results.write("episodes", run.key, episode_rows(store, plan, run))
     results.write("curves", run.key, [{"run": run.key, **point} for point in curve])
-    results.write("runs", run.key, [{**run.row, "steps": summary["steps"], "parameters": summary["parameters"]}])
+    as_text = {name: json.dumps(run.row[name], sort_keys=True) for name in ("settings", "overrides")}
+    counted = {name: summary[name] for name in ("steps", "parameters")}
+    results.write("runs", run.key, [{**run.row, **as_text, **counted}])
 
 
 def episode_rows(store: Store, plan: Plan, run: Run) -> list[dict[str, Any]]:
@@ -62,9 +64,9 @@ def write_experiment(store: Store, plan: Plan) -> None:
             "experiment": experiment.name,
             "run": run,
             "position": position,
-            "cell": cell,
+            "cell": json.dumps(cell, sort_keys=True),
             "table": experiment.table,
         }
         for position, (run, cell) in enumerate(plan.members.items())
     ]
-    ResultStore(f"{store.uri}/results").write("experiments", experiment.name, rows, replace=True)
+    ResultStore(store.results).write("experiments", experiment.name, rows, replace=True)

@@ -26,7 +26,7 @@ from hypogen import experts, generators, training
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.demonstrations import Demonstrations, collect
 from hypogen.experts import Experts, TD3Settings
-from hypogen.generators import Generator, get_generator, parameter_count
+from hypogen.generators import Generator, get_generator, parameter_count, storage
 from hypogen.policy import Policy, PolicyShape
 from hypogen.rollouts import rollout
 from hypogen.training import TrainingSettings
@@ -175,7 +175,7 @@ def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task:
         device=task.device,
     )
     generator.to("cpu")
-    training.save(generator, folder)
+    storage.save(generator, folder)
     with torch.no_grad():
         generator.policy(torch.tensor(benchmark.grid)).save(folder / POLICY)
     (folder / SPECS).write_text(json.dumps(benchmark.grid.tolist()))
@@ -268,11 +268,11 @@ def write_provenance(store: Store, manifest: Mapping[str, Any], error: str | Non
         "cpu": manifest["cpu"],
         "git_commit": manifest["git_commit"],
         "git_dirty": manifest["git_dirty"],
-        "packages": manifest["packages"],
+        "packages": json.dumps(manifest["packages"], sort_keys=True),
         "status": "failed" if error else "done",
         "error": error,
     }
-    ResultStore(f"{store.uri}/results").write("provenance", manifest["key"], [row])
+    ResultStore(store.results).write("provenance", manifest["key"], [row])
 
 
 def write_failure(store: Store, kind: str, key: str, parents: Sequence[str], reason: str) -> None:

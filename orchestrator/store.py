@@ -49,6 +49,12 @@ class Store:
             digest = hashlib.sha256(uri.encode()).hexdigest()[:12]
             self._cache = Path(tempfile.gettempdir()) / f"hypogen-{os.getuid()}" / digest
 
+    @property
+    def results(self) -> str:
+        """Where the tables lie, as ``results.ResultStore`` takes it."""
+        base, separator, query = self.uri.partition("?")
+        return f"{base.rstrip('/')}/results{separator}{query}"
+
     def check_writable(self) -> None:
         """Write, read and delete a small file. UserError with the remedy when that fails; leaves nothing behind."""
         probe = f"{self.root}/.probe-{os.getpid()}"

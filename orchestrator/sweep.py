@@ -42,7 +42,7 @@ def main(
     address: Annotated[
         str | None,
         typer.Option(
-            help="host:port of a Ray head, or 'local'. Default: $RAY_ADDRESS, else this host's cluster, else a private Ray."
+            help="host:port of a Ray head, or 'local'. Default: $RAY_ADDRESS, this host's cluster, or a private Ray."
         ),
     ] = None,
     max_concurrent: Annotated[int, typer.Option(min=0, help="Trainings at once; 0: as many as fit.")] = 0,

@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.errors import ConfigError
+from orchestrator.experiment import expand, load
+
+from .conftest import ROOT, TINY
+
+FILES = sorted((ROOT / "experiments").glob("*.yaml"))
+
+
+def cases(path: Path, profile: str | None = None, *assignments: str) -> list:
+    return expand(load(path, profile, assignments))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_and_every_profile_of_it_is_valid(file: Path) -> None:
+    profiles = yaml.safe_load(file.read_text()).get("profiles", {})
+    if file.stem.startswith("ablation"):
+        assert {"laptop", "smoke"} <= set(profiles)
+    for profile in (None, *profiles):
+        assert cases(file, profile)
+
+
+def test_a_grid_is_the_product_of_its_values(tiny: Callable[..., Path]) -> None:
+    path = tiny(grid={"hypogen.blocks": [1, 3], "split.train_fraction": [0.4, 0.6, 0.8]})
+    found = cases(path)
+    assert len(found) == 6
+    assert found[1].values == {"hypogen.blocks": 1, "split.train_fraction": 0.6}
+    assert found[3].experiment.methods["hypogen"].blocks == 3
+    assert found[3].experiment.methods["hypogen"].hidden_dim == 8, "what the file says of the method stays"
+
+
+def test_a_profile_changes_what_it_names_and_the_name(tiny: Callable[..., Path]) -> None:
+    path = tiny(profiles={"small": {"training": {"epochs": 1}, "hypogen.blocks": 5}})
+    experiment = cases(path, "small")[0].experiment
+    assert (experiment.training.epochs, experiment.training.batch_size) == (1, 500)
+    assert experiment.methods["hypogen"].blocks == 5
+    assert experiment.name == "tiny-small"
+    assert cases(path)[0].experiment.training.epochs == 2
+
+
+def test_an_assignment_wins(tiny: Callable[..., Path]) -> None:
+    path = tiny(profiles={"small": {"training.epochs": 1}})
+    assert cases(path, "small", "training.epochs=7")[0].experiment.training.epochs == 7
+
+
+def test_recipes_are_the_base_of_expert_settings(tiny: Callable[..., Path]) -> None:
+    experts = cases(tiny(experts={"recipe": "paper", "updates": 5000}))[0].experiment.experts
+    assert (experts.recipe, experts.settings.updates, experts.settings.batch_size) == ("paper", 5000, 256)
+
+
+WRONG = [
+    ("metods: [hypogen]", "metods", "did you mean 'methods'?"),
+    ("methods: [hypogn]", "methods", "did you mean 'hypogen'?"),
+    ("methods: {hypogen: {blockz: 3}}", "methods.hypogen.blockz", "did you mean 'blocks'?"),
+    ("methods: {hypogen: {blocks: 0}}", "methods.hypogen.blocks", "at least 1"),
+    ("methods: {hypogen: {blocks: many}}", "methods.hypogen.blocks", "valid integer"),
+    ("benchmarks: [cheeta-speed]", "benchmarks", "did you mean 'cheetah-speed'?"),
+    ("benchmarks: [liftcube-damping]", "benchmarks", "no environment yet"),
+    ("benchmarks: []", "benchmarks", "at least one"),
+    ("split: {train_fraction: 1.5}", "split.train_fraction", "less than 1"),
+    ("split: {train_fraction: 0.01, seeds: [0]}", "split", "cheetah-speed"),
+    ("split: {seeds: []}", "split.seeds", "at least 1"),
+    ("specs: {values: [[0.0]]}", "specs.values", "speed"),
+    ("specs: {values: [[3.3]]}", "specs.values", "3.3"),
+    ("training: {learning_rate: -0.1}", "training.learning_rate", "positive"),
+    ("training: {learning_rate: .nan}", "training.learning_rate", "finite"),
+    ("training: {epochs: 2.5}", "training.epochs", "integer"),
+    ("training: 3", "training", "key: value"),
+    ("experts: {recipe: quick}", "experts.recipe", "Known: paper, fast"),
+    ("experts: {update: 3}", "experts.update", "did you mean 'updates'?"),
+    ("evaluation: {episodes: 0}", "evaluation.episodes", "greater than or equal to 1"),
+    ("evaluation: {roles: [tests]}", "evaluation.roles", "'train' or 'test'"),
+    ("resources: {gpus: maybe}", "resources.gpus", "'auto', 'always' or 'never'"),
+    ("grid: {hypogen.blocs: [1]}", "hypogen.blocs", "did you mean 'blocks'?"),
+    ("grid: {hyperzero.blocks: [1]}", "hyperzero.blocks", "methods has no 'hyperzero'"),
+    ("grid: {training.epochs: 3}", "grid.training.epochs", "list of at least one value"),
+    ("grid: {hypogen.blocks: [1, 0]}", "methods.hypogen.blocks", "at least 1"),
+    ("grid: {table: [main]}", "table", "changes nothing"),
+    ("seed: -1", "seed", "greater than or equal to 0"),
+    ("policy: {layers: 0}", "policy.layers", "at least 1"),
+    ("name: a b", "name", "pattern"),
+]
+
+
+@pytest.mark.parametrize(("line", "where", "remedy"), WRONG, ids=[line for line, _, _ in WRONG])
+def test_what_makes_no_sense_is_named_with_line_and_remedy(tmp_path: Path, line: str, where: str, remedy: str) -> None:
+    key = line.split(":")[0]
+    data = {name: value for name, value in yaml.safe_load(TINY).items() if name != key}
+    path = tmp_path / "wrong.yaml"
+    head = yaml.safe_dump(data, sort_keys=False)
+    path.write_text(head + line + "\n")
+    with pytest.raises(ConfigError) as caught:
+        cases(path)
+    message = str(caught.value)
+    assert f"wrong.yaml:{len(head.splitlines()) + 1}: " in message
+    assert where in message and remedy in message
+    assert len(message.splitlines()) == 1
+
+
+def test_problems_of_a_profile_or_an_assignment_are_blamed_on_it(tiny: Callable[..., Path]) -> None:
+    path = tiny(profiles={"bad": {"training": {"epochs": 0}}})
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), start=1) if "epochs: 0" in text)
+    with pytest.raises(ConfigError, match=rf"tiny\.yaml:{line}: training\.epochs"):
+        cases(path, "bad")
+    with pytest.raises(ConfigError, match=r"^--set seed=x: seed: "):
+        cases(path, None, "seed=x")
+    with pytest.raises(ConfigError, match="unknown profile 'good': Known: bad"):
+        cases(path, "good")
+
+
+def test_a_search_needs_a_method_and_a_space_that_exist(tiny: Callable[..., Path]) -> None:
+    space = {"training.learning_rate": {"loguniform": [1e-4, 1e-2]}}
+    assert cases(tiny(search={"method": "hypogen", "space": space}))[0].experiment.search.trials == 20
+    for search, message in [
+        ({"method": "hyperzero", "space": space}, "is not under `methods:`"),
+        ({"method": "hypogen", "space": {"training.rate": {"uniform": [0, 1]}}}, "has no 'rate'"),
+        ({"method": "hypogen", "space": {"training.epochs": {"uniform": [2, 1]}}}, "lower bound"),
+        ({"method": "hypogen", "space": {"training.epochs": {}}}, "exactly one of"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            cases(tiny(search=search))

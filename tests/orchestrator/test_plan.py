@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hypogen.benchmarks import get_benchmark
+from orchestrator.experiment import expand, load
+from orchestrator.plan import Plan, build, content_key, derive_seed
+
+from .conftest import ROOT
+
+
+def plan_of(path: Path, profile: str | None = None, *assignments: str) -> Plan:
+    return build(expand(load(path, profile, assignments)))
+
+
+def kinds(plan: Plan) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for node in plan.nodes.values():
+        found.setdefault(node.kind, set()).add(node.key)
+    return found
+
+
+def test_artifacts_come_after_what_they_are_made_of(tiny: Callable[..., Path]) -> None:
+    plan = plan_of(tiny())
+    seen: set[str] = set()
+    for key, node in plan.nodes.items():
+        assert set(node.inputs) <= seen
+        seen.add(key)
+    assert {kind: len(keys) for kind, keys in kinds(plan).items()} == {
+        "experts": 1,
+        "demonstrations": 2,
+        "generator": 2,
+        "rollouts": 2 + 2 * 1,
+    }
+
+
+def test_the_five_ablations_share_experts_and_demonstrations() -> None:
+    for profile in (None, "laptop", "smoke"):
+        plans = [plan_of(path, profile) for path in sorted((ROOT / "experiments").glob("ablation_*.yaml"))]
+        assert len(plans) == 5
+        assert len(set.union(*(kinds(plan)["experts"] for plan in plans))) == 1
+        union = set.union(*(kinds(plan)["demonstrations"] for plan in plans))
+        assert len(union) == max(len(kinds(plan)["demonstrations"]) for plan in plans)
+
+
+def test_one_more_value_needs_only_its_own_artifacts(tiny: Callable[..., Path]) -> None:
+    before = plan_of(tiny(grid={"hypogen.blocks": [1, 2]}))
+    after = plan_of(tiny(grid={"hypogen.blocks": [1, 2, 3]}))
+    new = set(after.nodes) - set(before.nodes)
+    assert set(before.nodes) < set(after.nodes)
+    assert sorted(after.nodes[key].kind for key in new) == ["generator", "rollouts"]
+    assert len(set(after.runs) - set(before.runs)) == 1
+
+
+def test_what_decides_the_content_is_in_the_key_and_nothing_else(tiny: Callable[..., Path]) -> None:
+    base = plan_of(tiny())
+    same = ["resources.generator.threads=2", "name=other", "table=table20", "training.checkpoint_every_s=5"]
+    for assignment in same:
+        assert set(plan_of(tiny(), None, assignment).nodes) == set(base.nodes), assignment
+    for assignment in ("seed=1", "experts.updates=61"):
+        assert set(plan_of(tiny(), None, assignment).nodes).isdisjoint(base.nodes), assignment
+    trained = plan_of(tiny(), None, "training.epochs=3")
+    assert kinds(trained)["demonstrations"] == kinds(base)["demonstrations"]
+    assert kinds(trained)["generator"].isdisjoint(kinds(base)["generator"])
+    longer = plan_of(tiny(), None, "evaluation.episodes=3")
+    assert kinds(longer)["generator"] == kinds(base)["generator"]
+    assert set(longer.runs).isdisjoint(base.runs)
+
+
+def test_methods_meet_the_same_episodes_and_splits_do_not_change_them(tiny: Callable[..., Path]) -> None:
+    plan = plan_of(tiny(split={"train_fraction": 0.5, "seeds": [0, 1, 2]}))
+    seeds: dict[tuple[float, ...], set[tuple[int, ...]]] = {}
+    for node in plan.nodes.values():
+        if node.kind == "rollouts":
+            for spec, row in zip(node.payload["specs"], node.payload["seeds"], strict=True):
+                seeds.setdefault(tuple(spec), set()).add(tuple(row))
+    assert all(len(rows) == 1 for rows in seeds.values())
+    assert len(set.union(*seeds.values())) == len(seeds), "every spec has seeds of its own"
+
+
+def test_a_run_is_labelled_as_its_split_says(tiny: Callable[..., Path]) -> None:
+    plan = plan_of(tiny(evaluation={"episodes": 1, "roles": ["train", "test"]}))
+    benchmark = get_benchmark("cheetah-speed")
+    run = next(run for run in plan.runs.values() if run.row["method"] == "hypogen")
+    train = [index for index, role, _ in run.specs if role == "train"]
+    generator = plan.nodes[run.policy]
+    assert benchmark.grid[train].tolist() == generator.payload["train"]
+    mean, std = benchmark.grid[train].mean(), benchmark.grid[train].std()
+    for index, _, inside in run.specs:
+        assert inside == bool(abs(benchmark.grid[index, 0] - mean) <= std)
+    assert run.row["overrides"]["hypogen.blocks"] == 2 and "hypogen.step_size" not in run.row["overrides"]
+    expert = next(run for run in plan.runs.values() if run.row["method"] == "expert")
+    assert len(expert.specs) == 5 and expert.row["split_seed"] is None
+
+
+def test_explicit_splits(tiny: Callable[..., Path]) -> None:
+    split = {"train": [[1.0], [10.0]], "test": [[float(v)] for v in range(2, 10)], "seeds": [0]}
+    plan = plan_of(tiny(specs={}, split=split))
+    run = next(run for run in plan.runs.values() if run.row["method"] == "hypogen")
+    assert (run.row["train_specs"], run.row["test_specs"], run.row["split_kind"]) == (2, 8, "explicit")
+
+
+def test_seeds_and_keys_are_what_they_always_were() -> None:
+    """A change here orphans every artifact in every store: raise a version in plan.VERSIONS on purpose instead."""
+    assert derive_seed("evaluation", 0, "cheetah-speed", 3, 1) == 1304206292
+    assert content_key("rollouts", {"a": [1.5, "x"]}) == "d80db55279eaea97e45e"
+    assert np.iinfo(np.int32).max >= derive_seed("anything")
