@@ -44,11 +44,7 @@ class ResultStore:
         path = self._path(schema, key)
         content = _encode(to_table(schema, rows))
         present = self._read(path)
-        if (
-            present is not None
-            and present.schema.equals(schema.arrow)
-            and _encode(present.cast(schema.arrow)) == content
-        ):
+        if present is not None and _holds(present, schema, content):
             return
         if present is not None and schema.deterministic and not replace:
             raise ResultsError(f"table {table} already holds other rows under {key!r} in {self.root}")
@@ -58,9 +54,8 @@ class ResultStore:
         """Names of the files of `table`, sorted; empty for a store that does not exist yet."""
         selector = fs.FileSelector(f"{self._base}/{_schema(table).name}", allow_not_found=True)
         names = [info.base_name for info in self._files.get_file_info(selector) if info.type == fs.FileType.File]
-        return sorted(
-            name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and not name.startswith(".")
-        )
+        whole = [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
+        return sorted(name.removesuffix(_SUFFIX) for name in whole)
 
     def dataset(self, table: str) -> ds.Dataset | pa.Table:
         """All rows of `table`, not yet read; an empty table where there are none. Columns added since are null."""
@@ -154,6 +149,11 @@ def _schema(table: str) -> TableSchema:
     if table not in TABLES:
         raise unknown("table of results", table, TABLES)
     return TABLES[table]
+
+
+def _holds(table: pa.Table, schema: TableSchema, content: bytes) -> bool:
+    """Whether `table`, perhaps written by another version of pyarrow, has the rows of `content`."""
+    return table.schema.equals(schema.arrow) and _encode(table.cast(schema.arrow)) == content
 
 
 def _encode(table: pa.Table) -> bytes:

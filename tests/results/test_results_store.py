@@ -105,7 +105,7 @@ def test_rows_from_before_a_column_was_added_read_as_null(store):
 
 
 def test_a_file_is_replaced_never_written_over(store):
-    """A reader that has the old file open reads it to its end; what a killed writer left behind is no file of the store."""
+    """A reader that has the old file open reads it to its end; what a killed writer left behind is not read."""
     store.write("curves", "a", [CURVE])
     file = Path(store.root, "curves", "a.parquet")
     old = file.read_bytes()
