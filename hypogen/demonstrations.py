@@ -20,8 +20,8 @@ from hypogen.rollouts import rollout
 class Demonstrations:
     """Recorded episodes of one expert a spec.
 
-    ``specs`` is float64 and holds the raw values, in the units of the benchmark's variables; all else is float32. ``values`` is
-    the first critic of that spec's expert at the recorded observation and action, Q1(s, a).
+    ``specs`` is float64 and holds the raw values, in the units of the benchmark's variables; all else is float32.
+    ``values`` is the first critic of that spec's expert at the recorded observation and action, Q1(s, a).
     """
 
     specs: Tensor  # [S, C]
@@ -64,7 +64,7 @@ class Demonstrations:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file."""
-        save_file({name: tensor.contiguous() for name, tensor in self._tensors().items()}, Path(path))
+        save_file({name: tensor.clone() for name, tensor in self._tensors().items()}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Demonstrations:

@@ -36,7 +36,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Transitions:
-    """Every step of a rollout, float32: observations ``[S, E, T, D]``, actions ``[S, E, T, A]``, rewards ``[S, E, T]``."""
+    """Every step of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T]."""
 
     observations: Tensor
     actions: Tensor

@@ -1,0 +1,128 @@
+"""S networks as one: stacked parameters in one flat vector, and forward and backward passes without allocations.
+
+The passes are written out rather than left to autograd: the experts are small, so that at this size the graph, its
+allocations and its separate gradients would cost as much as the products. Everything here is a handful of batched
+products on preallocated memory, fit to be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Layers(NamedTuple):
+    """Views of a flat vector as N stacked MLPs: weights ``[N, in, out]`` and biases ``[N, 1, out]`` of each layer."""
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    def first(self, count: int) -> Layers:
+        """The first ``count`` networks."""
+        return Layers(tuple(w[:count] for w in self.weights), tuple(b[:count] for b in self.biases))
+
+
+class StackedMLP:
+    """N MLPs with ReLU between their layers, their parameters in one float32 vector.
+
+    ``flat`` is what an optimiser steps and ``gradient`` where ``backward`` leaves the gradient. Products are in
+    ``dtype``; in bfloat16 they use a copy that ``refresh`` brings up to date, and only the last layer's output is still
+    computed in float32, since a value near 100 in bfloat16 is half a unit coarse.
+    """
+
+    def __init__(self, count: int, sizes: Sequence[int], dtype: torch.dtype, device: str | torch.device) -> None:
+        self.count, self.sizes, self.dtype = count, tuple(sizes), dtype
+        length = sum(count * (a + 1) * b for a, b in self._pairs())
+        self.flat = torch.zeros(length, device=device)
+        self.gradient = torch.zeros(length, device=device)
+        self._copy = self.flat if dtype == torch.float32 else self.flat.to(dtype)
+        self._raw_gradient = self.gradient if dtype == torch.float32 else self.gradient.to(dtype)
+        self.master = self._views(self.flat)
+        self.layers = self._views(self._copy)
+        self._gradients = self._views(self._raw_gradient)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every parameter as ``torch.nn.Linear`` does: uniform within one over the root of the layer's inputs."""
+        for weight, bias in zip(*self.master, strict=True):
+            bound = weight.shape[1] ** -0.5
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over what was written to ``flat``."""
+        if self._copy is not self.flat:
+            self._copy.copy_(self.flat)
+
+    def export(self, count: int | None = None) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Copies on the CPU, of the first ``count`` networks: weights ``[N, out, in]`` and biases ``[N, out]``."""
+        weights, biases = self.master.first(count or self.count)
+        return tuple(w.mT.cpu().clone(memory_format=torch.contiguous_format) for w in weights), tuple(
+            b.squeeze(1).cpu().clone() for b in biases
+        )
+
+    def forward(self, space: Workspace, count: int | None = None) -> Tensor:
+        """Outputs float32 ``[N, B, out]`` of the networks (or the first ``count``) for ``space.inputs``."""
+        layers = self.layers if count is None else self.layers.first(count)
+        below = space.inputs
+        for weight, bias, hidden in zip(layers.weights, layers.biases, space.hidden, strict=False):
+            torch.baddbmm(bias, below, weight, out=hidden).relu_()
+            below = hidden
+        if space.last is not below:
+            space.last.copy_(below)
+        head, bias = self.master.weights[-1][: len(below)], self.master.biases[-1][: len(below)]
+        return torch.baddbmm(bias, space.last, head, out=space.outputs)
+
+    def backward(self, space: Workspace, gradient: Tensor) -> None:
+        """Set ``self.gradient`` from the loss's gradient ``[N, B, out]`` by the last ``forward``'s outputs."""
+        for layer, below, above in self._descend(self.layers, space, gradient):
+            torch.bmm(below.transpose(1, 2), above, out=self._gradients.weights[layer])
+            torch.sum(above, 1, keepdim=True, out=self._gradients.biases[layer])
+        if self._raw_gradient is not self.gradient:
+            self.gradient.copy_(self._raw_gradient)
+
+    def input_gradient(self, space: Workspace, gradient: Tensor, count: int) -> Tensor:
+        """The loss's gradient by the inputs ``[count, B, in]``, of the first ``count`` networks."""
+        layers = self.layers.first(count)
+        *_, (_, _, lowest) = self._descend(layers, space, gradient)
+        return torch.bmm(lowest, layers.weights[0].transpose(1, 2))
+
+    def _descend(self, layers: Layers, space: Workspace, gradient: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Walk down the layers, with what went into each and the loss's gradient by what came out (before ReLU)."""
+        above = gradient.to(self.dtype)
+        for layer in range(len(layers.weights) - 1, 0, -1):
+            below = space.hidden[layer - 1]
+            yield layer, below, above
+            slope = space.gradients[layer - 1]
+            torch.bmm(above, layers.weights[layer].transpose(1, 2), out=slope)
+            above = torch.ops.aten.threshold_backward.grad_input(slope, below, 0, grad_input=slope)
+        yield 0, space.inputs, above
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    def _views(self, flat: Tensor) -> Layers:
+        weights, biases, start = [], [], 0
+        for a, b in self._pairs():
+            weights.append(flat[start : start + self.count * a * b].view(self.count, a, b))
+            start += self.count * a * b
+            biases.append(flat[start : start + self.count * b].view(self.count, 1, b))
+            start += self.count * b
+        return Layers(tuple(weights), tuple(biases))
+
+
+class Workspace:
+    """The memory of one pass of N networks over B rows each; ``inputs`` is for the caller to fill."""
+
+    def __init__(self, network: StackedMLP, rows: int, count: int | None = None) -> None:
+        nets, dtype, device = count or network.count, network.dtype, network.flat.device
+        self.inputs = torch.zeros(nets, rows, network.sizes[0], dtype=dtype, device=device)
+        self.hidden = [torch.empty(nets, rows, width, dtype=dtype, device=device) for width in network.sizes[1:-1]]
+        self.gradients = [torch.empty_like(hidden) for hidden in self.hidden]
+        self.last = (
+            self.hidden[-1] if dtype == torch.float32 else torch.empty_like(self.hidden[-1], dtype=torch.float32)
+        )
+        self.outputs = torch.empty(nets, rows, network.sizes[-1], device=device)

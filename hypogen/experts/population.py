@@ -1,0 +1,261 @@
+"""Training all experts of a benchmark together: worlds, replay, updates, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hypogen import envs
+from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.errors import Diverged
+from hypogen.experts.checkpoint import Checkpoint
+from hypogen.experts.replay import Replay, n_step_returns
+from hypogen.experts.settings import TD3Settings, resolve
+from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.trained import Critic, Experts
+from hypogen.rollouts import rollout
+
+Progress = Callable[[dict[str, Any]], None]
+_PROGRESS_EVERY_S = 1.0
+
+
+def train(
+    benchmark: str,
+    specs: npt.ArrayLike,
+    settings: TD3Settings,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_progress: Progress | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    checkpoint_every_s: float = 60.0,
+) -> Experts:
+    """Train one TD3 expert a spec, all of them together.
+
+    Interrupted at any point and called again with the same arguments, it continues from ``checkpoint`` and ends, on
+    the same machine, with the same weights to the last bit.
+
+    Args:
+        benchmark: name of a MuJoCo benchmark.
+        specs: raw spec values ``[S, C]``.
+        settings: how to train; ``RECIPES`` has some.
+        seed: of every random number in it.
+        checkpoint: folder for what an interrupted training continues from; none is kept without it.
+        on_progress: called about once a second and after every evaluation with ``update``, ``updates``,
+            ``mean_return`` (of the last evaluation, None before the first) and ``updates_per_s`` (of each expert).
+            What it raises ends the training.
+        threads: threads that step the physics; they do not change the result. Torch's own threads are the caller's.
+        device: where networks and replay live.
+        checkpoint_every_s: seconds of work between two checkpoints.
+
+    Raises:
+        ValueError: wrong specs, or a checkpoint that belongs to another training.
+        Diverged: a weight became NaN or infinite.
+    """
+    settings = resolve(settings, device)
+    training = _Training(get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device)
+    identity = {"benchmark": benchmark, "specs": training.specs.tolist(), "settings": repr(settings), "seed": seed}
+    files = Checkpoint(checkpoint, identity, checkpoint_every_s) if checkpoint else None
+    try:
+        training.run(files, on_progress)
+    finally:
+        training.close()
+    return training.experts()
+
+
+class _Training:
+    """The whole state of a training: everything in it is either fixed or in its checkpoint."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        specs: npt.NDArray[np.float64],
+        settings: TD3Settings,
+        seed: int,
+        threads: int,
+        device: str,
+    ) -> None:
+        self.specs, self._benchmark, self._settings = specs, benchmark, settings
+        self._seed, self._threads = seed, threads
+        self._shape = (len(specs), settings.environments)
+        self._env = envs.make_vector(benchmark.name, np.repeat(specs, settings.environments, axis=0), threads=threads)
+        self._thread = ThreadPoolExecutor(1)
+        self._generator = torch.Generator(device).manual_seed(_seeds(seed, "experts", 0, (1,)).item())
+        self._learner = PopulationTD3(
+            len(specs), benchmark.observation_dim, benchmark.action_dim, settings, self._generator
+        )
+        self._replay = self._make_replay(device)
+        speeds = [benchmark.values(spec)["speed"] for spec in specs]
+        self._speeds = torch.tensor(speeds, dtype=torch.float32, device=device).view(-1, 1, 1)
+        self._steps = self._updates = 0
+        self._curve: list[dict[str, Any]] = []
+
+    def run(self, files: Checkpoint | None, on_progress: Progress | None) -> None:
+        """Train to the end, from the checkpoint if there is one."""
+        settings = self._settings
+        if files and (state := files.load()):
+            self._restore(files, state)
+        while self._steps * settings.environments < settings.seed_steps:
+            self._finish_step(files, self._begin_step())
+        reporter = _Reporter(on_progress, self._updates, settings.updates)
+        while self._updates < settings.updates:
+            self._advance(files)
+            evaluated = self._updates % settings.evaluate_every == 0 or self._updates == settings.updates
+            if evaluated:
+                self._evaluate()
+            if files and files.due():
+                self._require_finite()
+                files.save(self._state(), self._replay)
+            reporter.report(self._updates, self._mean_return(), evaluated)
+        self._require_finite()
+
+    def experts(self) -> Experts:
+        """What was trained, as it is after the last update."""
+        return Experts(self.specs, self._learner.policy(), Critic(*self._learner.q1()), self._returns(), self._curve)
+
+    def close(self) -> None:
+        """Wait for a step that may be under way, and free the worlds."""
+        self._thread.shutdown(wait=True)
+        self._env.close()
+
+    def _advance(self, files: Checkpoint | None) -> None:
+        """One update of every expert, and the steps of the worlds that go with it.
+
+        The last step runs while the networks update. It was chosen by the weights from before, and what it leads to
+        is sampled only afterwards, so that the result does not depend on which of the two is faster.
+        """
+        for _ in range(self._settings.steps_per_update - 1):
+            self._finish_step(files, self._begin_step())
+        pending = self._begin_step()
+        self._update()
+        self._finish_step(files, pending)
+
+    def _update(self) -> None:
+        settings, generator = self._settings, self._generator
+        windows = self._replay.sample(settings.batch_size, settings.n_step, generator)
+        rewards = envs.reward(self._benchmark.environment, windows.features, self._speeds)
+        returns, discounts = n_step_returns(rewards, windows.valid, settings.discount)
+        batch = Batch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
+        noise = torch.empty_like(windows.actions).normal_(generator=generator)
+        self._learner.update(batch, noise, settings.exploration_std(self._updates))
+        self._updates += 1
+
+    def _begin_step(self) -> tuple[Tensor, Future[Any]]:
+        """Choose actions and set the worlds stepping: the actions ``[W, A]`` and what will come of them."""
+        if self._replay.episode_over:
+            seeds = _seeds(self._seed, "worlds", 0, (self._env.num_envs,)).tolist() if self._steps == 0 else None
+            self._replay.start(torch.from_numpy(self._env.reset(seed=seeds)[0]))
+        actions = self._choose_actions()
+        host = actions.cpu()
+        if not bool(torch.isfinite(host).all()):
+            raise Diverged(f"experts on {self._benchmark.name}: an action is NaN after {self._updates} updates")
+        return actions, self._thread.submit(self._env.step, host.numpy())
+
+    def _finish_step(self, files: Checkpoint | None, pending: tuple[Tensor, Future[Any]]) -> None:
+        actions, future = pending
+        observations, _, _, _, infos = future.result()
+        self._replay.append(actions, torch.from_numpy(infos["features"]), torch.from_numpy(observations))
+        self._steps += 1
+        if files and self._replay.episode_over:
+            files.flush(self._replay)
+
+    def _choose_actions(self) -> Tensor:
+        settings = self._settings
+        actions = torch.empty(*self._shape, self._benchmark.action_dim, device=self._generator.device)
+        if self._steps * settings.environments < settings.exploration_steps:
+            actions.uniform_(-1, 1, generator=self._generator)
+        else:
+            actions.normal_(std=settings.exploration_std(self._updates), generator=self._generator)
+            actions.add_(self._learner.act(self._replay.observations.view(*self._shape, -1))).clamp_(-1, 1)
+        return actions.flatten(0, 1)
+
+    def _evaluate(self) -> None:
+        """Roll the actors out without noise, in episodes of their own."""
+        shape = (len(self.specs), self._settings.evaluation_episodes)
+        seeds = _seeds(self._seed, "evaluation", self._updates, shape)
+        episodes = rollout(self._benchmark.name, self.specs, self._learner.policy(), seeds, self._threads)
+        for spec, value in enumerate(episodes.returns.mean(axis=1).tolist()):
+            self._curve.append({"update": self._updates, "spec": spec, "return": value})
+
+    def _returns(self) -> npt.NDArray[np.float64]:
+        return np.array([row["return"] for row in self._curve[-len(self.specs) :]])
+
+    def _mean_return(self) -> float | None:
+        return float(self._returns().mean()) if self._curve else None
+
+    def _require_finite(self) -> None:
+        if not self._learner.finite():
+            raise Diverged(f"experts on {self._benchmark.name}: a weight is NaN after {self._updates} updates")
+
+    def _make_replay(self, device: str) -> Replay:
+        settings, benchmark = self._settings, self._benchmark
+        sizes = (benchmark.observation_dim, benchmark.action_dim, envs.FEATURES[benchmark.environment])
+        steps = settings.seed_steps // settings.environments + 1 + settings.updates * settings.steps_per_update
+        # An episode more than will be run: a training that never fills its replay needs no more memory than that.
+        capacity = min(settings.replay_capacity // settings.environments, steps + benchmark.episode_steps)
+        sources = _sources(benchmark, self.specs, settings)
+        return Replay(sizes, sources, self._env.num_envs, benchmark.episode_steps, capacity, device)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "counts": np.array([self._steps, self._updates, *self._replay.position]),
+            "curve": np.array([[row["update"], row["spec"], row["return"]] for row in self._curve]).reshape(-1, 3),
+            "generator": self._generator.get_state().numpy(),
+            "learner": self._learner.state(),
+            "env": self._env.get_state(),
+        }
+
+    def _restore(self, files: Checkpoint, state: dict[str, Any]) -> None:
+        self._steps, self._updates, episode, time_in_episode = state["counts"].tolist()
+        self._curve = [{"update": int(u), "spec": int(s), "return": r} for u, s, r in state["curve"].tolist()]
+        self._generator.set_state(torch.from_numpy(state["generator"]))
+        self._learner.load_state(state["learner"])
+        self._env.set_state(state["env"])
+        files.restore(self._replay, (episode, time_in_episode))
+
+
+class _Reporter:
+    """Tells ``on_progress`` how it goes, about once a second."""
+
+    def __init__(self, on_progress: Progress | None, updates: int, total: int) -> None:
+        self._on_progress, self._total = on_progress, total
+        self._updates, self._time = updates, time.monotonic()
+
+    def report(self, updates: int, mean_return: float | None, now: bool) -> None:
+        seconds = time.monotonic() - self._time
+        if not self._on_progress or not (now or seconds >= _PROGRESS_EVERY_S):
+            return
+        rate = (updates - self._updates) / max(seconds, 1e-9)
+        self._updates, self._time = updates, self._time + seconds
+        self._on_progress(
+            {"update": updates, "updates": self._total, "mean_return": mean_return, "updates_per_s": rate}
+        )
+
+
+def _seeds(seed: int, purpose: str, number: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Seeds of that shape below 2^32, other ones for every purpose and number."""
+    sequence = np.random.SeedSequence([seed, number, *purpose.encode()])
+    return sequence.generate_state(int(np.prod(shape))).astype(np.int64).reshape(shape)
+
+
+def _sources(benchmark: Benchmark, specs: npt.NDArray[np.float64], settings: TD3Settings) -> Sequence[Sequence[int]]:
+    """The worlds that each spec's expert learns from: those that move like its own if they are shared, else its own."""
+    worlds = [range(spec * settings.environments, (spec + 1) * settings.environments) for spec in range(len(specs))]
+    if not settings.shared_replay:
+        return worlds
+    groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+    dynamics = []
+    for spec in specs:  # of all variables, the target speed alone is the reward's
+        values = benchmark.values(spec)
+        dynamics.append(tuple((name, value) for name, value in sorted(values.items()) if name != "speed"))
+    for key, own in zip(dynamics, worlds, strict=True):
+        groups.setdefault(key, []).extend(own)
+    return [groups[key] for key in dynamics]

@@ -1,0 +1,134 @@
+"""Settings of the experts' training: the paper's, and a recipe that gets there with far fewer updates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class TD3Settings:
+    """How a population of TD3 experts trains. The defaults are the paper's table 10 and the authors' TD3 details.
+
+    "A spec" below means for every spec's own expert; all of them advance together, one update each at a time.
+
+    Attributes:
+        updates: Gradient updates of each expert, after the seed steps.
+        batch_size: Transitions in one update of one expert.
+        learning_rate: Of Adam, for actors and critics.
+        discount: Of a step's future. Episodes end by a time limit only, so every target bootstraps.
+        n_step: Steps of real reward in a target, fewer where an episode ends earlier.
+        hidden_dim: Width of the two hidden layers of actors and critics.
+        actor_every: Updates of the critics for each update of the actor.
+        target_every: Updates of the critics for each move of the target networks.
+        tau: Fraction of the way that target networks move.
+        exploration_initial: Standard deviation of the noise on actions at the first update; of target smoothing, too.
+        exploration_final: The same once the schedule has ended.
+        exploration_fraction: Fraction of the updates over which the noise falls linearly from the first to the second.
+        noise_clip: Bound on the smoothing noise that is added to target actions.
+        seed_steps: Environment steps a spec before the first update.
+        exploration_steps: Environment steps a spec with uniformly random actions.
+        environments: Worlds a spec.
+        steps_per_update: Steps of every world for one update.
+        replay_capacity: Transitions a spec that are kept, in whole episodes.
+        shared_replay: Whether each expert learns from the worlds of all specs that move alike (same dynamics, another
+            reward), with rewards recomputed for its own spec; else from its own worlds alone.
+        precision: Of the matrix products: "float32"; "bfloat16", with float32 weights and Adam; or "auto", see resolve.
+        evaluate_every: Updates between two evaluations.
+        evaluation_episodes: Episodes a spec in one evaluation.
+    """
+
+    updates: int = 1_000_000
+    batch_size: int = 256
+    learning_rate: float = 1e-4
+    discount: float = 0.99
+    n_step: int = 1
+    hidden_dim: int = 256
+    actor_every: int = 2
+    target_every: int = 2
+    tau: float = 0.01
+    exploration_initial: float = 1.0
+    exploration_final: float = 0.1
+    exploration_fraction: float = 1.0
+    noise_clip: float = 0.3
+    seed_steps: int = 4000
+    exploration_steps: int = 2000
+    environments: int = 1
+    steps_per_update: int = 1
+    replay_capacity: int = 1_000_000
+    shared_replay: bool = False
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    evaluate_every: int = 10_000
+    evaluation_episodes: int = 10
+
+    def __post_init__(self) -> None:
+        counts: tuple[str, ...] = (
+            "updates",
+            "batch_size",
+            "n_step",
+            "hidden_dim",
+            "actor_every",
+            "target_every",
+            "seed_steps",
+        )
+        counts += ("environments", "steps_per_update", "replay_capacity", "evaluate_every", "evaluation_episodes")
+        for name in counts:
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("exploration_initial", "exploration_final", "noise_clip", "exploration_steps"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("tau", "exploration_fraction"):
+            self._require(name, 0 < getattr(self, name) <= 1, "in (0, 1]")
+        self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
+        self._require("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite")
+        self._require("precision", self.precision in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"experts: {name} must be {what}, not {getattr(self, name)!r}")
+
+    def exploration_std(self, update: int) -> float:
+        """Standard deviation of the exploration noise before the given update (0 is the first)."""
+        progress = min(1.0, update / (self.exploration_fraction * self.updates))
+        return self.exploration_initial + progress * (self.exploration_final - self.exploration_initial)
+
+
+RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
+    {
+        "paper": TD3Settings(),
+        "fast": TD3Settings(
+            updates=60_000,
+            batch_size=128,
+            learning_rate=5e-4,
+            n_step=3,
+            exploration_fraction=0.5,
+            seed_steps=1000,
+            exploration_steps=1000,
+            shared_replay=True,
+            precision="auto",
+            evaluate_every=5000,
+            evaluation_episodes=5,
+        ),
+    }
+)
+"""Settings by name: the paper's own, and ours, which trades the paper's updates for shared experience."""
+
+
+def resolve(settings: TD3Settings, device: str = "cpu") -> TD3Settings:
+    """The same settings with "auto" replaced by what this machine will do, fit to identify the resulting weights.
+
+    "auto" becomes "bfloat16" where the processor (AVX512-BF16, AMX) or the GPU multiplies bfloat16 natively.
+    """
+    if settings.precision != "auto":
+        return settings
+    return dataclasses.replace(settings, precision="bfloat16" if _native_bfloat16(device) else "float32")
+
+
+def _native_bfloat16(device: str) -> bool:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

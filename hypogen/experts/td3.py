@@ -1,0 +1,173 @@
+"""TD3 (Fujimoto et al., 2018) for a whole population: S experts, one update each, in a handful of batched products."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypogen.experts.networks import StackedMLP, Workspace
+from hypogen.experts.settings import TD3Settings
+from hypogen.policy import Policy, stacked_mlp
+
+
+class Batch(NamedTuple):
+    """What one update of S experts learns from, float32.
+
+    observations ``[S, B, D]``, actions ``[S, B, A]``, returns ``[S, B]`` (discounted rewards of the next n steps),
+    discounts ``[S, B]`` of the value at next_observations ``[S, B, D]``.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    returns: Tensor
+    discounts: Tensor
+    next_observations: Tensor
+
+
+class PopulationTD3:
+    """S independent TD3 agents that share nothing but the time of their updates.
+
+    Each has an actor and twin critics with two hidden layers, targets of all three, and Adam. ``settings.precision``
+    must be resolved. Deterministic on CPU: the same generator state and batches give the same weights.
+    """
+
+    def __init__(
+        self,
+        specs: int,
+        observation_dim: int,
+        action_dim: int,
+        settings: TD3Settings,
+        generator: torch.Generator,
+    ) -> None:
+        device, dtype = generator.device, getattr(torch, settings.precision)
+        hidden, rows = (settings.hidden_dim, settings.hidden_dim), settings.batch_size
+        actor_sizes = (observation_dim, *hidden, action_dim)
+        critic_sizes = (observation_dim + action_dim, *hidden, 1)
+        self._specs, self._observation_dim, self._settings = specs, observation_dim, settings
+
+        def networks(count: int, sizes: tuple[int, ...]) -> tuple[StackedMLP, StackedMLP]:
+            online, target = (StackedMLP(count, sizes, dtype, device) for _ in range(2))
+            online.initialise(generator)
+            _move(target, online, 1.0)
+            return online, target
+
+        # The critics' leading axis is [2 S], all first critics and then all second ones.
+        self.actor, self.target_actor = networks(specs, actor_sizes)
+        self.critic, self.target_critic = networks(2 * specs, critic_sizes)
+        self._actor_adam, self._critic_adam = (self._adam(network) for network in (self.actor, self.critic))
+        self._actor_space, self._critic_space = Workspace(self.actor, rows), Workspace(self.critic, rows)
+        self._q1_space = Workspace(self.critic, rows, specs)
+        self._updates = 0
+
+    def policy(self) -> Policy:
+        """A copy of the actors, on the CPU."""
+        weights, biases = self.actor.export()
+        return Policy(weights, biases)
+
+    def act(self, observations: Tensor) -> Tensor:
+        """The actors' actions ``[S, E, A]``, without noise, for observations ``[S, E, D]``."""
+        weights, biases = self.actor.master
+        return torch.tanh(stacked_mlp([w.mT for w in weights], [b.squeeze(1) for b in biases], observations))
+
+    def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """A copy of the first critics on the CPU: weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
+        return self.critic.export(self._specs)
+
+    @torch.no_grad()
+    def update(self, batch: Batch, noise: Tensor, std: float) -> None:
+        """Update every expert once.
+
+        Args:
+            batch: what each learns from.
+            noise: standard normal ``[S, B, A]``, for the smoothing of target actions.
+            std: what to multiply it by, before it is clipped.
+        """
+        settings = self._settings
+        self._updates += 1
+        targets = self._targets(batch, noise, std)
+        self._update_critics(batch, targets)
+        if self._updates % settings.actor_every == 0:
+            self._update_actors(batch)
+        if self._updates % settings.target_every == 0:
+            _move(self.target_actor, self.actor, settings.tau)
+            _move(self.target_critic, self.critic, settings.tau)
+
+    def finite(self) -> bool:
+        """Whether every weight is a number."""
+        return all(bool(torch.isfinite(network.flat).all()) for network in (self.actor, self.critic))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next updates depend on."""
+        return {"updates": np.asarray(self._updates)} | {name: t.cpu().numpy() for name, t in self._tensors().items()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to a ``state``."""
+        self._updates = int(state["updates"])
+        for name, tensor in self._tensors().items():
+            tensor.copy_(torch.from_numpy(state[name]))
+        for network in (self.actor, self.critic, self.target_actor, self.target_critic):
+            network.refresh()
+
+    def _targets(self, batch: Batch, noise: Tensor, std: float) -> Tensor:
+        """``y = r + γ min_i Q'_i(s', clip(π'(s') + clip(ε)))``, ``[S, B, 1]``."""
+        clip = self._settings.noise_clip
+        self._actor_space.inputs.copy_(batch.next_observations)
+        actions = self.target_actor.forward(self._actor_space).tanh_()
+        actions.add_(noise.mul(std).clamp_(-clip, clip)).clamp_(-1, 1)
+        self._fill(self._critic_space, batch.next_observations, actions)
+        first, second = self.target_critic.forward(self._critic_space).chunk(2)
+        value = torch.minimum(first, second)
+        return torch.addcmul(batch.returns.unsqueeze(-1), batch.discounts.unsqueeze(-1), value)
+
+    def _update_critics(self, batch: Batch, targets: Tensor) -> None:
+        """One step of Adam on the mean squared error of both critics."""
+        self._fill(self._critic_space, batch.observations, batch.actions)
+        values = self.critic.forward(self._critic_space).view(2, *targets.shape)
+        slope = values.sub_(targets).mul_(2 / targets.shape[1])
+        self.critic.backward(self._critic_space, slope.flatten(0, 1))
+        self._critic_adam.step()
+        self.critic.refresh()
+
+    def _update_actors(self, batch: Batch) -> None:
+        """One step of Adam up the first critic's mean value of the actors' own actions."""
+        self._actor_space.inputs.copy_(batch.observations)
+        actions = self.actor.forward(self._actor_space).tanh_()
+        self._fill(self._q1_space, batch.observations, actions)
+        self.critic.forward(self._q1_space, self._specs)  # for its activations
+        slope = torch.full_like(self._q1_space.outputs, -1 / actions.shape[1])
+        by_action = self.critic.input_gradient(self._q1_space, slope, self._specs)[:, :, self._observation_dim :]
+        self.actor.backward(self._actor_space, by_action * (1 - actions.square()))
+        self._actor_adam.step()
+        self.actor.refresh()
+
+    def _fill(self, space: Workspace, observations: Tensor, actions: Tensor) -> None:
+        inputs = space.inputs.view(-1, *observations.shape[:2], space.inputs.shape[-1])
+        inputs[..., : self._observation_dim] = observations
+        inputs[..., self._observation_dim :] = actions
+
+    def _adam(self, network: StackedMLP) -> torch.optim.Adam:
+        network.flat.grad = network.gradient
+        on_gpu = network.flat.is_cuda
+        adam = torch.optim.Adam([network.flat], lr=self._settings.learning_rate, fused=True, capturable=on_gpu)
+        state = adam.state[network.flat]  # made now, so that a checkpoint can be loaded before the first step
+        state["step"] = torch.zeros((), device=network.flat.device if on_gpu else "cpu")
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(network.flat), torch.zeros_like(network.flat)
+        return adam
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {"target_actor": self.target_actor.flat, "target_critic": self.target_critic.flat}
+        for name, network, adam in (
+            ("actor", self.actor, self._actor_adam),
+            ("critic", self.critic, self._critic_adam),
+        ):
+            tensors[name] = network.flat
+            tensors |= {f"{name}_{key}": value for key, value in adam.state[network.flat].items()}
+        return tensors
+
+
+def _move(target: StackedMLP, online: StackedMLP, tau: float) -> None:
+    target.flat.lerp_(online.flat, tau)
+    target.refresh()

@@ -1,0 +1,106 @@
+"""Trained experts: their actors, the first critic of each, and how they came to be as good as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hypogen.policy import Policy, concatenate, stacked_mlp
+
+
+@dataclass(frozen=True, eq=False)
+class Critic:
+    """S stacked action values Q1(s, a): weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    def __call__(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Values ``[S, N]`` of actions ``[S, N, A]`` at observations ``[S, N, D]``."""
+        return stacked_mlp(self.weights, self.biases, torch.cat([observations, actions], dim=-1)).squeeze(-1)
+
+    def select(self, indices: Sequence[int]) -> Critic:
+        """The critics of some specs, in the order of ``indices``."""
+        rows = torch.as_tensor(indices, dtype=torch.long)
+        return Critic(tuple(w[rows] for w in self.weights), tuple(b[rows] for b in self.biases))
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, laid out as a policy's."""
+        tensors = {f"weight.{i}": w.contiguous() for i, w in enumerate(self.weights)}
+        save_file(tensors | {f"bias.{i}": b.contiguous() for i, b in enumerate(self.biases)}, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Critic:
+        """Read what ``save`` wrote."""
+        tensors = load_file(Path(path))
+        layers = range(len(tensors) // 2)
+        return cls(tuple(tensors[f"weight.{i}"] for i in layers), tuple(tensors[f"bias.{i}"] for i in layers))
+
+
+@dataclass(frozen=True, eq=False)
+class Experts:
+    """One expert a spec.
+
+    specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the last evaluation. curve: every evaluation, one row
+    ``{"update", "spec", "return"}`` a spec, where spec is the position in ``specs``.
+    """
+
+    specs: npt.NDArray[np.float64]
+    actor: Policy
+    critic: Critic
+    returns: npt.NDArray[np.float64]
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    def select(self, indices: Sequence[int]) -> Experts:
+        """The experts of some specs, in the order of ``indices``."""
+        chosen = [int(index) for index in indices]
+        curve = [
+            {**row, "spec": place} for place, index in enumerate(chosen) for row in self.curve if row["spec"] == index
+        ]
+        return Experts(
+            self.specs[chosen], self.actor.select(chosen), self.critic.select(chosen), self.returns[chosen], curve
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Experts]) -> Experts:
+        """Experts of populations that were trained apart, in the given order. ValueError when there are none."""
+        if not parts:
+            raise ValueError("there are no experts to concatenate")
+        starts = np.cumsum([0, *(len(part.specs) for part in parts)])
+        pairs = list(zip(starts.tolist(), parts, strict=False))
+        return Experts(
+            specs=np.concatenate([part.specs for part in parts]),
+            actor=concatenate([part.actor for part in parts]),
+            critic=Critic(
+                tuple(torch.cat(layer) for layer in zip(*(part.critic.weights for part in parts), strict=True)),
+                tuple(torch.cat(layer) for layer in zip(*(part.critic.biases for part in parts), strict=True)),
+            ),
+            returns=np.concatenate([part.returns for part in parts]),
+            curve=[{**row, "spec": row["spec"] + start} for start, part in pairs for row in part.curve],
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``actor.safetensors``, ``critic.safetensors`` and ``experts.json`` to a folder, which is made."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.actor.save(folder / "actor.safetensors")
+        self.critic.save(folder / "critic.safetensors")
+        record = {"specs": self.specs.tolist(), "returns": self.returns.tolist(), "curve": self.curve}
+        (folder / "experts.json").write_text(json.dumps(record, indent=1))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Experts:
+        """Read what ``save`` wrote."""
+        folder = Path(folder)
+        record = json.loads((folder / "experts.json").read_text())
+        actor, critic = Policy.load(folder / "actor.safetensors"), Critic.load(folder / "critic.safetensors")
+        return cls(np.array(record["specs"]), actor, critic, np.array(record["returns"]), record["curve"])

@@ -1,0 +1,85 @@
+"""Rollouts against single gymnasium environments and a plain loop."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from hypogen.policy import Policy
+from hypogen.rollouts import FAILURE_STEPS, FailureRule, rollout
+
+SPECS = np.array([[-3.0], [8.0]])
+SEEDS = np.array([[5, 6], [7, 5]])
+
+
+def random_policy(specs: int, observation_dim: int, action_dim: int) -> Policy:
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    return Policy(
+        (
+            torch.randn(specs, 16, observation_dim, generator=generator),
+            torch.randn(specs, action_dim, 16, generator=generator),
+        ),
+        (torch.randn(specs, 16, generator=generator), torch.randn(specs, action_dim, generator=generator)),
+    )
+
+
+def test_rollout_equals_single_environments() -> None:
+    policy = random_policy(2, 9, 2)
+    episodes, steps = rollout("finger-speed", SPECS, policy, SEEDS, record=True)
+    for spec in range(2):
+        for episode in range(2):
+            env = gymnasium.make("hypogen/finger-speed-v0", spec=tuple(SPECS[spec]))
+            observation, _ = env.reset(seed=int(SEEDS[spec, episode]))
+            total = 0.0
+            for step in range(1000):
+                seen = steps.observations[spec, episode, step]
+                assert np.array_equal(seen.numpy(), observation.astype(np.float32))
+                action = steps.actions[spec, episode, step]
+                if step % 100 == 0:
+                    expected = policy.select([spec])(seen.view(1, 1, -1))[0, 0]
+                    torch.testing.assert_close(action, expected)
+                observation, reward, _, truncated, _ = env.step(action.numpy())
+                assert steps.rewards[spec, episode, step].item() == np.float32(reward)
+                assert np.array_equal(
+                    steps.next_observations[spec, episode, step].numpy(), observation.astype(np.float32)
+                )
+                total += reward
+            assert truncated
+            assert episodes.returns[spec, episode] == total
+            assert episodes.lengths[spec, episode] == 1000
+            env.close()
+
+
+def test_threads_and_recording_do_not_matter() -> None:
+    policy = random_policy(2, 17, 6)
+    plain = rollout("cheetah-speed", SPECS, policy, SEEDS, threads=2)
+    recorded, steps = rollout("cheetah-speed", SPECS, policy, SEEDS, record=True)
+    assert np.array_equal(plain.returns, recorded.returns)
+    np.testing.assert_allclose(steps.rewards.double().sum(-1).numpy(), plain.returns, rtol=1e-5)
+    for spec in range(2):
+        for episode in range(2):
+            low = (steps.rewards[spec, episode] < 0.05).tolist()
+            longest = max(len(run) for run in "".join("x" if is_low else " " for is_low in low).split(" "))
+            assert plain.failed[spec, episode] == (longest >= 50)
+    assert np.array_equal(plain.success, ~plain.failed)
+
+
+def test_failure_is_fifty_low_rewards_in_a_row() -> None:
+    rule = FailureRule(4)
+    for step in range(200):
+        broken = 0.2 if step == FAILURE_STEPS - 1 else 0.0  # world 0 recovers just before the fiftieth, then fails
+        early = 0.0 if step < FAILURE_STEPS - 1 else 1.0  # world 1 recovers for good just before the fiftieth
+        late = 0.0 if step >= 200 - FAILURE_STEPS else 1.0
+        rule.update(np.array([broken, early, late, 0.05]))
+        assert rule.failed[0] == (step >= 2 * FAILURE_STEPS - 1)
+    assert rule.failed.tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("specs", "policies", "seeds"),
+    [(SPECS, 3, SEEDS), (SPECS, 2, SEEDS[:1]), (SPECS[0], 2, SEEDS), (SPECS, 2, SEEDS[0]), (SPECS, 2, SEEDS[:, :0])],
+)
+def test_wrong_shapes_are_refused(specs: np.ndarray, policies: int, seeds: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="specs|seeds"):
+        rollout("finger-speed", specs, random_policy(policies, 9, 2), seeds)
