@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ class PolicyShape:
     def sizes(self, inputs: int, outputs: int) -> tuple[tuple[int, int], ...]:
         """(in, out) of each linear layer, first to last."""
         widths = [inputs, *[self.hidden_dim] * (self.layers - 1), outputs]
-        return tuple(zip(widths[:-1], widths[1:], strict=True))
+        return tuple(pairwise(widths))
 
 
 def stacked_mlp(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def test_unreadable_files_say_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no policy"):
         Policy.load(tmp_path / "absent.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    with pytest.raises(ValueError, match="cut.safetensors is not a readable policy"):
+    with pytest.raises(ValueError, match=r"cut\.safetensors is not a readable policy"):
         Policy.load(tmp_path / "cut.safetensors")
 
 

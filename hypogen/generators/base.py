@@ -1,0 +1,97 @@
+"""What every generator is: a module that maps raw specs to one batched policy and knows its own losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hypogen.benchmarks import Benchmark
+from hypogen.policy import Policy, PolicyShape
+
+Specs = np.ndarray | Tensor
+"""Raw specs [S, C] in the benchmark's units, never scaled by the caller."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B transitions of each of S specs, as float tensors on the generator's device.
+
+    specs [S, C] raw, float64, on the CPU; observations and next_observations [S, B, D]; actions [S, B, A];
+    rewards [S, B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards.
+    """
+
+    specs: Tensor
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    values: Tensor
+
+
+class Generator(nn.Module, ABC):
+    """A method that maps specs to policies, trained by imitation (paper, equation 1).
+
+    Subclasses take (benchmark, shape, settings), where settings is a frozen dataclass of theirs whose defaults are the
+    paper's, and draw their first weights from torch's global random numbers.
+    """
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: Any) -> None:
+        super().__init__()
+        self.benchmark, self.shape, self.settings = benchmark, shape, settings
+
+    @abstractmethod
+    def policy(self, specs: Specs) -> Policy:
+        """One policy for each raw spec [S, C]; differentiable, so `detach()` it before a rollout."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar losses of a batch by name, unweighted; always "action", with a Q head also "value" and "td"."""
+
+    def extra_repr(self) -> str:
+        return f"{self.benchmark.name}, {self.shape}, {self.settings}"
+
+
+def require_at_least(settings: object, minimum: int, *names: str) -> None:
+    """ValueError that names the setting, unless each named integer setting is at least `minimum`."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, int) or value < minimum:
+            raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+
+
+def require_one_of(settings: object, name: str, known: tuple[str, ...]) -> None:
+    """ValueError that lists what is known, unless the named setting is one of `known`."""
+    if getattr(settings, name) not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(settings, name)!r}")
+
+
+def require_discount(settings: object) -> None:
+    """ValueError unless the setting `discount` lies in [0, 1)."""
+    discount = getattr(settings, "discount")  # noqa: B009 - the settings classes share no base
+    if not 0.0 <= discount < 1.0:
+        raise ValueError(f"discount must lie in [0, 1), not {discount!r}")
+
+
+def parameter_count(generator: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(parameter.numel() for parameter in generator.parameters())
+
+
+def parameter_breakdown(generator: nn.Module) -> dict[str, int]:
+    """Trained numbers of each part, in the order of the module; the same part of several blocks is added up."""
+    counts: dict[str, int] = {}
+    for name, parameter in generator.named_parameters():
+        words = [word for word in name.split(".") if not word.isdigit()]
+        part = ".".join(words[:2]) if words[0] == "gradients" else words[0]
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's parameters live."""
+    return next(module.parameters()).device

@@ -1,0 +1,53 @@
+"""Cond Policy: one shared policy that reads the embedded spec beside the observation (paper, section 5.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import Batch, Generator, Specs, require_at_least, require_one_of
+from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
+from hypogen.generators.value import action_loss
+from hypogen.policy import Policy, PolicyShape, fold_condition
+
+
+@dataclass(frozen=True)
+class CondPolicySettings:
+    """Settings of Cond Policy.
+
+    embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
+    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    """
+
+    embedding_dim: int = 256
+    spec_scaling: SpecScaling = "unit"
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 4, "embedding_dim")
+        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
+
+
+class CondPolicy(Generator):
+    """An MLP on [embedding, observation], whose first layer folds the embedding into a bias a spec."""
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: CondPolicySettings) -> None:
+        super().__init__(benchmark, shape, settings)
+        sizes = shape.sizes(settings.embedding_dim + benchmark.observation_dim, benchmark.action_dim)
+        self.encoder = SpecEncoder(benchmark, settings.embedding_dim, settings.spec_scaling)
+        self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in sizes)
+
+    def policy(self, specs: Specs) -> Policy:
+        embedding = self.encoder(specs)
+        layers: list[Any] = list(self.layers)
+        first, rest, count = layers[0], layers[1:], len(embedding)
+        weight, bias = fold_condition(first.weight, first.bias, embedding)
+        return Policy(
+            (weight, *(layer.weight.expand(count, -1, -1) for layer in rest)),
+            (bias, *(layer.bias.expand(count, -1) for layer in rest)),
+        )
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"action": action_loss(self.policy(batch.specs), batch)}

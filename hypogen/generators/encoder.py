@@ -1,0 +1,56 @@
+"""The spec encoder that every method shares: HyperZero's six residual blocks (paper, section 5.1)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import Specs
+
+SpecScaling = Literal["unit", "raw"]
+SPEC_SCALINGS: tuple[str, ...] = ("unit", "raw")
+
+
+class ResidualBlock(nn.Module):
+    """x + linear(relu(linear(relu(x)))), all of one width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs + self.layers(inputs)
+
+
+class SpecEncoder(nn.Module):
+    """phi(M): raw specs [S, C] to embeddings [S, embedding_dim].
+
+    Linear to a quarter of the width and two residual blocks, to a half and two blocks, to the whole and two blocks.
+    scaling "unit" maps every coordinate to [-1, 1] over the benchmark's whole grid before anything else (the grid is
+    known without demonstrations, and so are test specs' places on it); "raw" feeds the numbers as they are, as the
+    authors' code does: a stiffness of 500 to 1500 then swamps the embedding.
+    """
+
+    def __init__(self, benchmark: Benchmark, embedding_dim: int, scaling: SpecScaling) -> None:
+        super().__init__()
+        if embedding_dim < 4 or embedding_dim % 4:
+            raise ValueError(f"embedding_dim must be a positive multiple of 4, not {embedding_dim}")
+        self.benchmark, self.scaling = benchmark, scaling
+        widths = [benchmark.grid.shape[1], embedding_dim // 4, embedding_dim // 2, embedding_dim]
+        stages: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            stages += [nn.Linear(inputs, outputs), ResidualBlock(outputs), ResidualBlock(outputs)]
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, specs: Specs) -> Tensor:
+        raw = np.asarray(specs, dtype=np.float64)
+        if raw.ndim != 2 or raw.shape[1] != self.benchmark.grid.shape[1]:
+            expected = f"[S, {self.benchmark.grid.shape[1]}]"
+            raise ValueError(f"{self.benchmark.name} wants specs {expected}, not {list(raw.shape)}")
+        scaled = self.benchmark.scale(raw) if self.scaling == "unit" else raw
+        return self.stages(torch.as_tensor(scaled).to(next(self.parameters())))

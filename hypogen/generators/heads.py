@@ -1,0 +1,86 @@
+"""Generated layers: linear maps between codes and the parameters of a linear layer, sized so that training starts sane.
+
+A layer's parameters are kept flat, [S, out * in + out]: its weight row by row, then its bias. Codes decode to
+parameters *in units of 1/sqrt(in)*, torch's own bound for a fresh linear layer. One Adam step then moves a layer of 6
+inputs and one of 256 by the same share of their starting size, where plain units would move the wide one far faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hypogen.policy import Policy
+
+Sizes = Sequence[tuple[int, int]]
+"""(in, out) of each generated layer, first to last."""
+
+
+def flat_size(layer: tuple[int, int]) -> int:
+    """Number of parameters of a linear layer (in, out)."""
+    return layer[1] * (layer[0] + 1)
+
+
+def fresh_parameters(layer: tuple[int, int]) -> Tensor:
+    """Flat parameters [out * in + out] of a linear layer as torch would draw it: uniform within 1/sqrt(in)."""
+    return torch.empty(flat_size(layer)).uniform_(-1.0, 1.0) / math.sqrt(layer[0])
+
+
+def unflatten(parameters: Sequence[Tensor], sizes: Sizes) -> Policy:
+    """Flat layers, each [S, out * in + out], as stacked weights [S, out, in] and biases [S, out]."""
+    weights, biases = [], []
+    for flat, (inputs, outputs) in zip(parameters, sizes, strict=True):
+        weights.append(flat[:, : inputs * outputs].view(-1, outputs, inputs))
+        biases.append(flat[:, inputs * outputs :])
+    return Policy(tuple(weights), tuple(biases))
+
+
+class LayerEncoder(nn.Module):
+    """E of appendix A.2: one layer's flat parameters [S, out * in + out] to a code [S, features].
+
+    Parameters as torch draws them are scaled to length 1 and meet unit weights, so the code starts with variance 1
+    whatever the layer's size, and one Adam step moves the code of a 65,792-parameter layer gently too.
+    """
+
+    def __init__(self, layer: tuple[int, int], features: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(3.0 * layer[0] / flat_size(layer))
+        self.linear = nn.Linear(flat_size(layer), features)
+        nn.init.normal_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, parameters: Tensor) -> Tensor:
+        return self.linear(parameters * self.scale)
+
+
+class LayerDecoder(nn.Module):
+    """D of appendix A.2: a code [S, features] to one layer's flat parameters [S, out * in + out].
+
+    A code of unit variance decodes to what torch would draw for the layer. With `fresh_bias` the decoder's own bias is
+    such a draw, and a weak code only tilts it: the start of a hypernetwork head, where the code is an embedding.
+    """
+
+    def __init__(self, features: int, layer: tuple[int, int], fresh_bias: bool = False) -> None:
+        super().__init__()
+        self.unit = 1.0 / math.sqrt(layer[0])
+        self.linear = nn.Linear(features, flat_size(layer))
+        nn.init.zeros_(self.linear.bias)
+        if fresh_bias:
+            nn.init.uniform_(self.linear.bias, -1.0, 1.0)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.linear(code) * self.unit
+
+
+class LayerHeads(nn.Module):
+    """A head a layer: embeddings [S, features] to the flat parameters of an MLP with layers `sizes`."""
+
+    def __init__(self, features: int, sizes: Sizes) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(LayerDecoder(features, layer, fresh_bias=True) for layer in sizes)
+
+    def forward(self, embedding: Tensor) -> list[Tensor]:
+        return [head(embedding) for head in self.heads]

@@ -1,0 +1,62 @@
+"""HyperZero: an MLP hypernetwork from the spec to the policy's weights (Rezaei-Shoshtari et al., AAAI 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import (
+    Batch,
+    Generator,
+    Specs,
+    require_at_least,
+    require_discount,
+    require_one_of,
+)
+from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
+from hypogen.generators.heads import LayerHeads, unflatten
+from hypogen.generators.value import ValueHead, imitation_losses
+from hypogen.policy import Policy, PolicyShape
+
+
+@dataclass(frozen=True)
+class HyperZeroSettings:
+    """Settings of HyperZero.
+
+    embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
+    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    discount: of the Q head's temporal-difference target (paper's table 10: 0.99).
+    """
+
+    embedding_dim: int = 256
+    spec_scaling: SpecScaling = "unit"
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 4, "embedding_dim")
+        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
+        require_discount(self)
+
+
+class HyperZero(Generator):
+    """The shared spec encoder, a linear head for each policy layer, and the same for a Q function."""
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: HyperZeroSettings) -> None:
+        super().__init__(benchmark, shape, settings)
+        self.sizes = shape.sizes(benchmark.observation_dim, benchmark.action_dim)
+        self.discount = settings.discount
+        self.encoder = SpecEncoder(benchmark, settings.embedding_dim, settings.spec_scaling)
+        self.policy_head = LayerHeads(settings.embedding_dim, self.sizes)
+        self.value_head = ValueHead(settings.embedding_dim, benchmark, shape.hidden_dim)
+
+    def policy(self, specs: Specs) -> Policy:
+        return self._policy(self.encoder(specs))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        embedding = self.encoder(batch.specs)
+        return imitation_losses(self._policy(embedding), self.value_head(embedding), batch, self.discount)
+
+    def _policy(self, embedding: Tensor) -> Policy:
+        return unflatten(self.policy_head(embedding), self.sizes)

@@ -1,0 +1,270 @@
+"""HyPoGen: a hypernetwork shaped like K steps of gradient descent on the policy (paper, section 4 and appendix A.2).
+
+theta^k = theta^{k-1} + lambda^k(theta^{k-1}, phi(M)) * psi^k(theta^{k-1}, phi(M)),  k = 1..K         (equation 6)
+
+psi imitates backpropagation through a policy of N layers h_1..h_N. Pseudo activations z_n stand for what the layers
+would compute, one network a layer estimates the Jacobians d h_n / d z_{n-1} and d h_n / d theta_n from (z_{n-1},
+theta_n) (equation 7), and their products, from the last layer down to the first, are the update (equation 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import (
+    Batch,
+    Generator,
+    Specs,
+    require_at_least,
+    require_discount,
+    require_one_of,
+)
+from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
+from hypogen.generators.heads import LayerDecoder, LayerEncoder, Sizes, fresh_parameters, unflatten
+from hypogen.generators.value import ValueHead, imitation_losses
+from hypogen.policy import Policy, PolicyShape
+
+INITIAL_STEP = -0.01
+"""Where every step size starts, as in the authors' code: against the gradient, and small beside codes of variance 1."""
+
+
+@dataclass(frozen=True)
+class HyPoGenSettings:
+    """Settings of HyPoGen; the defaults are the paper's table 12 and, where it is silent, ours.
+
+    blocks: K, the number of updates and of hypernet blocks.
+    block_depth: linear layers of every MLP inside a block.
+    hidden_dim: width of those MLPs' hidden layers.
+    weight_dim: width of a policy layer's latent code (the paper's "weight embedding").
+    activation_dim: width of the pseudo activations between layers and of the chain of products (authors' code: 64).
+    embedding_dim: width of the task embedding, a multiple of 4.
+    step_size: "network" (equation 6: of theta and the embedding) or "scalar" (authors' code: one number a block).
+    space: "latent" (appendix A.2: encode once, update, decode once) or "full" (authors' code: theta stays in its own
+        space, every block encodes it, decodes its update and normalises that over the layer).
+    share_blocks: one set of networks for all blocks instead of one a block; step sizes stay one a block.
+    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    discount: of the Q head's temporal-difference target (paper's table 10: 0.99).
+    """
+
+    blocks: int = 8
+    block_depth: int = 2
+    hidden_dim: int = 128
+    weight_dim: int = 256
+    activation_dim: int = 64
+    embedding_dim: int = 256
+    step_size: Literal["network", "scalar"] = "network"
+    space: Literal["latent", "full"] = "latent"
+    share_blocks: bool = False
+    spec_scaling: SpecScaling = "unit"
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "blocks", "block_depth", "hidden_dim", "weight_dim", "activation_dim")
+        require_at_least(self, 4, "embedding_dim")
+        require_one_of(self, "step_size", ("network", "scalar"))
+        require_one_of(self, "space", ("latent", "full"))
+        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
+        require_discount(self)
+
+
+def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> nn.Sequential:
+    """An MLP of `block_depth` linear layers, `hidden_dim` wide, ReLU between them.
+
+    Weights are drawn for ReLU (He et al., 2015), which keeps ten layers trainable; for inputs of variance 1 the outputs
+    start with a standard deviation of about `gain`.
+    """
+    widths = [inputs, *[settings.hidden_dim] * (settings.block_depth - 1), outputs]
+    layers: list[nn.Module] = []
+    for width, out in pairwise(widths):
+        layers += [_linear(width, out, math.sqrt(2.0)), nn.ReLU()]
+    layers[-2:] = [_linear(widths[-2], outputs, gain)]
+    return nn.Sequential(*layers)
+
+
+def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(inputs))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Jacobian(nn.Module):
+    """An MLP whose output is a matrix [rows, columns] a spec, met by a row vector from the left (psi of equation 7).
+
+    The matrix is linear in the last hidden activations f, so row * matrix is one product of the outer product row x f
+    with that linear layer's weights: the matrices [S, rows, columns] are never written to memory, and the weights,
+    nearly all of HyPoGen's, are read and their gradients written in the order in which they lie.
+
+    steady: keep the weights in units of their starting deviation. Adam moves all of a matrix's thousands of weights at
+    once; in plain units one step changes a product by a third of its size, and through the six products of a policy of
+    seven layers the updates explode within ten steps. Only the links of the chain need it.
+    """
+
+    def __init__(self, inputs: int, rows: int, columns: int, settings: HyPoGenSettings, steady: bool = False) -> None:
+        super().__init__()
+        if settings.block_depth > 1:
+            shallower = replace(settings, block_depth=settings.block_depth - 1)
+            self.features = nn.Sequential(mlp(inputs, settings.hidden_dim, shallower, math.sqrt(2.0)), nn.ReLU())
+            inputs = settings.hidden_dim
+        else:
+            self.features = nn.Sequential()
+        # Entries of variance 1/rows: a row of variance 1 keeps it through the product, along a chain of any depth.
+        deviation = 1.0 / math.sqrt(rows * inputs)
+        self.unit = deviation if steady else 1.0
+        self.weight = nn.Parameter(torch.randn(rows * inputs, columns) * (deviation / self.unit))
+        self.bias = nn.Parameter(torch.zeros(rows, columns))
+
+    def forward(self, row: Tensor, inputs: Tensor) -> Tensor:
+        """row [S, rows] times the matrices of inputs [S, in]: [S, columns]."""
+        outer = (row * self.unit)[:, :, None] * self.features(inputs)[:, None, :]
+        return torch.addmm(row @ self.bias, outer.flatten(1), self.weight)
+
+
+class NeuralGradient(nn.Module):
+    """psi of equations 7 and 8: codes [N, S, W] and embeddings [S, F] to update directions [N, S, W].
+
+    The chain starts at a row vector d loss / d action, [S, d], a network of the embedding, and meets the Jacobians of
+    the layers from the last to the second; d is `activation_dim`. Only what equation 8 multiplies exists: psi^z_n for
+    n = 2..N and, as psi_n reads z_{n-1}, phi^z_n for n = 1..N-1; `activation_jacobians[0]` is psi^z_2.
+    """
+
+    def __init__(self, layers: int, settings: HyPoGenSettings) -> None:
+        super().__init__()
+        embedding, code, width = settings.embedding_dim, settings.weight_dim, settings.activation_dim
+        both = width + code
+        self.loss_slope = mlp(embedding, width, settings)
+        self.observation = mlp(embedding, width, settings)
+        self.activations = nn.ModuleList(mlp(both, width, settings) for _ in range(layers - 1))
+        self.activation_jacobians = nn.ModuleList(
+            Jacobian(both, width, width, settings, steady=True) for _ in range(layers - 1)
+        )
+        self.parameter_jacobians = nn.ModuleList(Jacobian(both, width, code, settings) for _ in range(layers))
+
+    def forward(self, codes: Tensor, embedding: Tensor) -> Tensor:
+        inputs = self.layer_inputs(codes, embedding)
+        row = self.loss_slope(embedding)
+        updates = []
+        for layer in reversed(range(len(codes))):
+            updates.append(self.parameter_jacobians[layer](row, inputs[layer]))
+            if layer:
+                row = self.activation_jacobians[layer - 1](row, inputs[layer])
+        return torch.stack(updates[::-1])
+
+    def layer_inputs(self, codes: Tensor, embedding: Tensor) -> list[Tensor]:
+        """(z_{n-1}, theta_n), [S, d + W], for n = 1..N: z_0 from the embedding, z_n from (z_{n-1}, theta_n)."""
+        inputs = [torch.cat([self.observation(embedding), codes[0]], dim=-1)]
+        for network, code in zip(self.activations, codes[1:], strict=True):
+            inputs.append(torch.cat([network(inputs[-1]), code], dim=-1))
+        return inputs
+
+
+class StepNetwork(nn.Module):
+    """lambda^k of equation 6: codes [N, S, W] and embeddings [S, F] to one step size a spec, [S, 1].
+
+    The network's output is relative to INITIAL_STEP, so that early training scales the step instead of replacing it.
+    """
+
+    def __init__(self, layers: int, settings: HyPoGenSettings) -> None:
+        super().__init__()
+        inputs = layers * settings.weight_dim + settings.embedding_dim
+        self.network = mlp(inputs, 1, settings, gain=0.1)
+
+    def forward(self, codes: Tensor, embedding: Tensor) -> Tensor:
+        return INITIAL_STEP * (1.0 + self.network(torch.cat([*codes, embedding], dim=-1)))
+
+
+class StepScalar(nn.Module):
+    """lambda^k as one trained number a block (authors' code), [1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.full((1, 1), INITIAL_STEP))
+
+    def forward(self, codes: Tensor, embedding: Tensor) -> Tensor:
+        return self.value
+
+
+class HyPoGen(Generator):
+    """Equations 6 to 8 between layer encoders and decoders; a Q head is generated from the embedding as HyperZero's."""
+
+    settings: HyPoGenSettings
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: HyPoGenSettings) -> None:
+        super().__init__(benchmark, shape, settings)
+        self.sizes: Sizes = shape.sizes(benchmark.observation_dim, benchmark.action_dim)
+        layers, code = shape.layers, settings.weight_dim
+        sets = 1 if settings.share_blocks else settings.blocks
+        codecs = sets if settings.space == "full" else 1
+        self.encoder = SpecEncoder(benchmark, settings.embedding_dim, settings.spec_scaling)
+        self.start = nn.ParameterList(nn.Parameter(fresh_parameters(layer)) for layer in self.sizes)
+        self.layer_encoders = nn.ModuleList(
+            nn.ModuleList(LayerEncoder(layer, code) for layer in self.sizes) for _ in range(codecs)
+        )
+        self.gradients = nn.ModuleList(NeuralGradient(layers, settings) for _ in range(sets))
+        self.steps = nn.ModuleList(
+            StepNetwork(layers, settings) if settings.step_size == "network" else StepScalar()
+            for _ in range(settings.blocks)
+        )
+        self.layer_decoders = nn.ModuleList(
+            nn.ModuleList(LayerDecoder(code, layer) for layer in self.sizes) for _ in range(codecs)
+        )
+        self.value_head = ValueHead(settings.embedding_dim, benchmark, shape.hidden_dim)
+
+    def policy(self, specs: Specs, updates: int | None = None, start: Sequence[Tensor] | None = None) -> Policy:
+        """The policy after `updates` of the K updates (None: all), 0 <= updates <= K, from `start` instead of theta^0.
+
+        start: flat parameters of each policy layer, [out * in + out], as `self.start` holds them (paper's table 3).
+        """
+        return self._policy(self.encoder(specs), updates, start)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        embedding = self.encoder(batch.specs)
+        return imitation_losses(self._policy(embedding), self.value_head(embedding), batch, self.settings.discount)
+
+    def _policy(self, embedding: Tensor, updates: int | None = None, start: Sequence[Tensor] | None = None) -> Policy:
+        updates = self.settings.blocks if updates is None else updates
+        if not 0 <= updates <= self.settings.blocks:
+            raise ValueError(f"updates must lie in 0..{self.settings.blocks} (the blocks), not {updates}")
+        generate = self._in_latent_space if self.settings.space == "latent" else self._in_full_space
+        first = [layer[None] for layer in (self.start if start is None else start)]
+        return unflatten(generate(first, embedding, updates), self.sizes)
+
+    def _in_latent_space(self, parameters: list[Tensor], embedding: Tensor, updates: int) -> list[Tensor]:
+        """Appendix A.2: parameters [1, P] of each layer, encoded, updated and decoded to [S, P]."""
+        codes = self._encode(parameters, 0).expand(-1, len(embedding), -1)
+        for block in range(updates):
+            step, direction = self._update(block, codes, embedding)
+            codes = codes + step * direction
+        return self._decode(codes, 0)
+
+    def _in_full_space(self, parameters: list[Tensor], embedding: Tensor, updates: int) -> list[Tensor]:
+        """The same with every update decoded and normalised over its layer before it is added."""
+        parameters = [layer.expand(len(embedding), -1) for layer in parameters]
+        for block in range(updates):
+            step, direction = self._update(block, self._encode(parameters, block), embedding)
+            decoded = self._decode(direction, block)
+            normalised = [functional.layer_norm(layer, layer.shape[1:]) for layer in decoded]
+            parameters = [p + step * n for p, n in zip(parameters, normalised, strict=True)]
+        return parameters
+
+    def _update(self, block: int, codes: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Step size [S, 1] or [1, 1] and direction [N, S, W] of update `block` + 1 at codes [N, S, W]."""
+        gradient = self.gradients[block % len(self.gradients)]
+        return self.steps[block](codes, embedding), gradient(codes, embedding)
+
+    def _encode(self, parameters: Sequence[Tensor], block: int) -> Tensor:
+        encoders: Any = self.layer_encoders[block % len(self.layer_encoders)]
+        return torch.stack([encoder(layer) for encoder, layer in zip(encoders, parameters, strict=True)])
+
+    def _decode(self, codes: Tensor, block: int) -> list[Tensor]:
+        decoders: Any = self.layer_decoders[block % len(self.layer_decoders)]
+        return [decoder(code) for decoder, code in zip(decoders, codes, strict=True)]

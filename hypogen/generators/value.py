@@ -1,0 +1,71 @@
+"""The generated Q head and the losses that teach it (HyperZero and HyPoGen).
+
+Q is learned in units of 1/(1 - discount): MuJoCo rewards lie in [0, 1], so the expert's Q1 reaches 100 while the
+normalised value lies in about [0, 1] like the action errors beside it. With Q in raw units a weight of 0.01 would let
+the squared Q error, thousands at first, drown the action loss in the encoder that both share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import Batch
+from hypogen.generators.heads import LayerHeads, unflatten
+from hypogen.policy import Policy, stacked_mlp
+
+VALUE_LAYERS = 2
+"""Linear layers of the Q head, whatever the depth of the policy."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """S stacked Q functions in units of 1/(1 - discount)."""
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    def __call__(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q [S, B] of observations [S, B, D] and actions [S, B, A]."""
+        return stacked_mlp(self.weights, self.biases, torch.cat([observations, actions], dim=-1)).squeeze(-1)
+
+
+class ValueHead(nn.Module):
+    """Embeddings [S, F] to one Q function a spec: two linear layers, `hidden_dim` wide."""
+
+    def __init__(self, features: int, benchmark: Benchmark, hidden_dim: int) -> None:
+        super().__init__()
+        inputs = benchmark.observation_dim + benchmark.action_dim
+        self.sizes = ((inputs, hidden_dim), (hidden_dim, 1))
+        self.layers = LayerHeads(features, self.sizes)
+
+    def forward(self, embedding: Tensor) -> Critic:
+        stacked = unflatten(self.layers(embedding), self.sizes)
+        return Critic(stacked.weights, stacked.biases)
+
+
+def action_loss(policy: Policy, batch: Batch) -> Tensor:
+    """Mean squared error of the actions, over specs, samples and action coordinates (equation 1 with l2)."""
+    return functional.mse_loss(policy(batch.observations), batch.actions)
+
+
+def imitation_losses(policy: Policy, critic: Critic, batch: Batch, discount: float) -> dict[str, Tensor]:
+    """The three losses of a method with a Q head, unweighted.
+
+    action: see `action_loss`. value: MSE of Q(s, a) to the expert's Q1. td: MSE of Q(s, a) to
+    r + discount * Q(s', pi(s')), whose gradient stops at the target, so the policy learns from the action loss alone.
+    Episodes end by the clock only; the next state's value always counts.
+    """
+    predicted = critic(batch.observations, batch.actions)
+    with torch.no_grad():
+        following = critic(batch.next_observations, policy(batch.next_observations))
+        target = (1.0 - discount) * batch.rewards + discount * following
+    return {
+        "action": action_loss(policy, batch),
+        "value": functional.mse_loss(predicted, (1.0 - discount) * batch.values),
+        "td": functional.mse_loss(predicted, target),
+    }

@@ -1,0 +1,271 @@
+"""Train a generator on demonstrations by imitation: the same loop for every method, exactly continuable."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypogen.errors import Diverged
+from hypogen.generators.base import Batch, Generator
+
+if TYPE_CHECKING:  # importing it for real would load the simulators, which training does not need
+    from hypogen.demonstrations import Demonstrations
+
+__all__ = ["Diverged", "TrainingSettings", "fit"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a generator is trained; the defaults are the paper's (section 5.1 and table 12).
+
+    epochs: passes over all samples of all training specs (ManiSkill: 1000).
+    batch_size: samples of a step, all specs together, spread evenly over the step's specs.
+    specs_per_batch: specs of a step, drawn anew for every step; None for all of them, in every step.
+    learning_rate: of Adam.
+    value_weight, td_weight: weights of the Q head's two losses beside the action loss.
+    precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
+    log_every: epochs between two rows of the curve; the last epoch always has one.
+    checkpoint_every_s: seconds between two checkpoints, looked at after each epoch.
+    """
+
+    epochs: int = 2000
+    batch_size: int = 512
+    specs_per_batch: int | None = None
+    learning_rate: float = 1e-4
+    value_weight: float = 0.01
+    td_weight: float = 0.01
+    precision: Literal["float32", "bfloat16"] = "float32"
+    log_every: int = 1
+    checkpoint_every_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "log_every", "specs_per_batch"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+        if not 0.0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate must be positive and finite, not {self.learning_rate!r}")
+        for name in ("value_weight", "td_weight", "checkpoint_every_s"):
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be finite and not negative, not {getattr(self, name)!r}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each loss by name; a loss that is not here counts fully."""
+        return {"action": 1.0, "value": self.value_weight, "td": self.td_weight}
+
+
+def fit(
+    generator: Generator,
+    demonstrations: Demonstrations,
+    settings: TrainingSettings,
+    seed: int,
+    checkpoint: Path | str | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Row]:
+    """Train `generator` in place, and return the curve: a row of epoch, loss and unweighted mean losses each.
+
+    The batches depend on `seed` and the epoch alone. With a `checkpoint` path the state is written there, atomically,
+    and a file found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left
+    alone (same device, thread count and settings; more epochs may be asked for). `on_epoch` gets each new row when its
+    epoch is over and may raise to stop: the checkpoint on disk stays usable.
+
+    Raises Diverged when a loss or a parameter is not finite, ValueError for demonstrations that do not fit the
+    settings or a checkpoint of another training.
+    """
+    _keep_freed_memory()
+    run = _Run(generator.to(device), demonstrations, settings, seed, torch.device(device))
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        run.restore(path)
+    written = time.monotonic()
+    while run.epoch < settings.epochs:
+        run.advance()
+        last = run.epoch == settings.epochs
+        if path is not None and (last or time.monotonic() - written >= settings.checkpoint_every_s):
+            run.save(path)
+            written = time.monotonic()
+        if on_epoch is not None and run.rows and run.rows[-1]["epoch"] == run.epoch:
+            on_epoch(dict(run.rows[-1]))
+    return run.rows
+
+
+class _Run:
+    """What one training carries from epoch to epoch: generator, optimiser, curve."""
+
+    def __init__(
+        self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
+    ) -> None:
+        self.generator, self.settings, self.seed, self.device = generator, settings, seed, device
+        self.data = _flatten(demonstrations, device)
+        self.optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate, fused=True)
+        self.epoch = self.step = 0
+        self.rows: list[Row] = []
+        specs = len(self.data.specs)
+        self.specs_per_batch = min(settings.specs_per_batch or specs, specs)
+        if settings.batch_size < self.specs_per_batch:
+            raise ValueError(
+                f"batch_size {settings.batch_size} is less than one sample for each of the {self.specs_per_batch} "
+                "specs of a step: raise it, or set specs_per_batch"
+            )
+
+    def advance(self) -> None:
+        """Train for one epoch, and add its row where one is due."""
+        sums: dict[str, Tensor] = {}
+        steps = 0
+        # Forked, so that what a method draws in its losses depends on the epoch alone and nobody else's draws change.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_epoch_seed(self.seed, self.epoch))
+            for batch in self._batches():
+                for name, value in self._step(batch).items():
+                    sums[name] = sums.get(name, 0.0) + value
+                steps += 1
+        self.epoch += 1
+        self.step += steps
+        last = self.epoch == self.settings.epochs
+        losses = {name: float(value) / steps for name, value in sums.items()}
+        self._check(losses, parameters=last)
+        if last or self.epoch % self.settings.log_every == 0:
+            self.rows.append({"epoch": self.epoch, "step": self.step, **losses})
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        weights = self.settings.weights()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            losses = self.generator.losses(batch)
+        total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _batches(self) -> Iterator[Batch]:
+        """Every sample of every spec once: steps of `specs_per_batch` specs, nearly equal in size."""
+        specs, samples = self.data.observations.shape[:2]
+        a_spec = max(1, self.settings.batch_size // self.specs_per_batch)
+        order = torch.rand(specs, samples).argsort(dim=1).to(self.device)
+        groups = -(-specs // self.specs_per_batch)
+        for columns in order.tensor_split(-(-samples // a_spec), dim=1):
+            for rows in torch.randperm(specs).tensor_split(groups) if groups > 1 else [torch.arange(specs)]:
+                yield _pick(self.data, rows, columns)
+
+    def _check(self, losses: Row, parameters: bool) -> None:
+        finite = all(np.isfinite(value) for value in losses.values())
+        if finite and parameters:
+            finite = all(bool(torch.isfinite(p).all()) for p in self.generator.parameters())
+        if not finite:
+            raise Diverged(
+                f"epoch {self.epoch}: losses {_text(losses)}; "
+                f"last row before: {_text(self.rows[-1]) if self.rows else 'none'}; try a lower learning rate than "
+                f"{self.settings.learning_rate:g}"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write the state beside `path` and move it there, so that a kill leaves the old file or the new one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        state = {
+            "identity": self._identity(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "rows": self.rows,
+            "generator": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, beside)
+        os.replace(beside, path)
+
+    def restore(self, path: Path) -> None:
+        """Continue from `path`; ValueError when it cannot be read or belongs to another training."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            identity, epoch = state["identity"], state["epoch"]
+        except Exception as error:
+            raise ValueError(
+                f"checkpoint {path} cannot be read ({error}); delete it to train from the start"
+            ) from error
+        differing = [key for key, value in self._identity().items() if identity.get(key) != value]
+        if differing:
+            raise ValueError(f"checkpoint {path} belongs to another training: {', '.join(differing)} differ")
+        if epoch > self.settings.epochs:
+            raise ValueError(f"checkpoint {path} is at epoch {epoch}, past the {self.settings.epochs} asked for")
+        self.generator.load_state_dict(state["generator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step, self.rows = epoch, state["step"], state["rows"]
+
+    def _identity(self) -> Row:
+        """What must be equal for a continuation to make sense."""
+        passing = ("epochs", "checkpoint_every_s", "log_every")
+        kept = {key: value for key, value in asdict(self.settings).items() if key not in passing}
+        return {**kept, "seed": self.seed, "generator": _describe(self.generator), "specs": self.data.specs.tolist()}
+
+
+def _flatten(demonstrations: Demonstrations, device: torch.device) -> Batch:
+    """All transitions of each spec in one row: episodes and steps [E, T] become samples [E * T]."""
+    demos = demonstrations
+
+    def samples(tensor: Tensor) -> Tensor:
+        return tensor.flatten(1, 2).to(device)
+
+    specs = torch.as_tensor(np.asarray(demos.specs, dtype=np.float64))
+    if len(specs) == 0 or demos.rewards.numel() == 0:
+        raise ValueError("there are no demonstrations to train on")
+    return Batch(
+        specs,
+        samples(demos.observations),
+        samples(demos.actions),
+        samples(demos.rewards),
+        samples(demos.next_observations),
+        samples(demos.values),
+    )
+
+
+def _pick(data: Batch, rows: Tensor, columns: Tensor) -> Batch:
+    """Specs `rows` [R] and, for each, its samples `columns[row]`; columns [S, B]."""
+    on_device = rows.to(columns.device)
+    index = (on_device[:, None], columns[on_device])
+    return Batch(
+        data.specs[rows],
+        data.observations[index],
+        data.actions[index],
+        data.rewards[index],
+        data.next_observations[index],
+        data.values[index],
+    )
+
+
+def _describe(generator: Generator) -> str:
+    return f"{type(generator).__name__}({generator.extra_repr()})"
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+
+
+def _text(losses: Row) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in losses.items())
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc not to return freed gradients to the kernel, which would hand them back page by page every step.
+
+    A tenth of a step of HyPoGen on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(-1, 1 << 30)
+            mallopt(-3, 1 << 30)

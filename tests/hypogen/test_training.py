@@ -1,0 +1,164 @@
+"""The training loop: what an epoch is, exact continuation after a kill, and how it fails."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hypogen.generators import GENERATORS
+from hypogen.training import Diverged, TrainingSettings, _Run, fit
+from tests.hypogen.generators.problems import tiny_demonstrations, tiny_generator
+
+torch.set_num_threads(1)
+QUICK = TrainingSettings(epochs=4, batch_size=48, learning_rate=1e-3, checkpoint_every_s=0.0)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a training from outside."""
+
+
+def kill_at(epoch):
+    def on_epoch(row):
+        if row["epoch"] == epoch:
+            raise Killed
+
+    return on_epoch
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", GENERATORS)
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_a_killed_training_ends_in_the_same_bits(method, epoch, tmp_path):
+    undisturbed = tiny_generator(method)
+    rows = fit(undisturbed, tiny_demonstrations(), QUICK, seed=1)
+    interrupted, path = tiny_generator(method), tmp_path / "state.pt"
+    with pytest.raises(Killed):
+        fit(interrupted, tiny_demonstrations(), QUICK, 1, path, kill_at(epoch))
+    torch.rand(3)  # whatever else draws from torch's global state must not matter
+    resumed, seen = tiny_generator(method, seed=99), []
+    assert fit(resumed, tiny_demonstrations(), QUICK, 1, path, seen.append) == rows
+    assert same(resumed, undisturbed)
+    assert [row["epoch"] for row in seen] == list(range(epoch + 1, 5))
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_without_a_recent_checkpoint_it_continues_from_the_last(tmp_path):
+    rare = replace(QUICK, checkpoint_every_s=1e6)
+    undisturbed, path = tiny_generator("hyperzero"), tmp_path / "state.pt"
+    rows = fit(undisturbed, tiny_demonstrations(), rare, seed=1)
+    with pytest.raises(Killed):
+        fit(tiny_generator("hyperzero"), tiny_demonstrations(), rare, 1, path, kill_at(3))
+    assert not path.exists()
+    resumed = tiny_generator("hyperzero")
+    assert fit(resumed, tiny_demonstrations(), rare, 1, path) == rows
+    assert path.exists() and same(resumed, undisturbed)
+
+
+def test_a_finished_training_can_be_extended(tmp_path):
+    longer = replace(QUICK, epochs=6)
+    at_once, in_two, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "state.pt"
+    rows = fit(at_once, tiny_demonstrations(), longer, seed=1)
+    fit(in_two, tiny_demonstrations(), QUICK, 1, path)
+    assert fit(in_two, tiny_demonstrations(), longer, 1, path) == rows
+    assert same(at_once, in_two)
+    with pytest.raises(ValueError, match="at epoch 6, past the 4"):
+        fit(in_two, tiny_demonstrations(), QUICK, 1, path)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    path = tmp_path / "state.pt"
+    fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
+    for change, settings, seed, overrides in (
+        ("learning_rate", replace(QUICK, learning_rate=1e-2), 1, {}),
+        ("seed", QUICK, 2, {}),
+        ("generator", QUICK, 1, {"spec_scaling": "raw"}),
+    ):
+        with pytest.raises(ValueError, match=f"belongs to another training: {change} differ"):
+            fit(tiny_generator("hyperzero", **overrides), tiny_demonstrations(), settings, seed, path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"state.pt cannot be read .* delete it"):
+        fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
+
+
+def test_the_seed_decides_the_order_and_nothing_else_does():
+    one, same_seed, other = (tiny_generator("cond_policy") for _ in range(3))
+    for generator, seed in ((one, 1), (same_seed, 1), (other, 2)):
+        torch.rand(seed)
+        fit(generator, tiny_demonstrations(), QUICK, seed)
+    assert same(one, same_seed) and not same(one, other)
+
+
+@pytest.mark.parametrize(("specs_per_batch", "batch_size"), [(None, 48), (None, 1000), (2, 24), (3, 25), (1, 7)])
+def test_an_epoch_meets_every_sample_once(specs_per_batch, batch_size):
+    demos = tiny_demonstrations()
+    tagged = replace(demos, rewards=torch.arange(demos.rewards.numel()).reshape(demos.rewards.shape).float())
+    settings = replace(QUICK, specs_per_batch=specs_per_batch, batch_size=batch_size)
+    run = _Run(tiny_generator("cond_policy"), tagged, settings, 0, torch.device("cpu"))
+    batches = list(run._batches())
+    seen = torch.cat([batch.rewards.flatten() for batch in batches])
+    assert torch.equal(seen.sort().values, tagged.rewards.flatten())
+    assert max(batch.rewards.numel() for batch in batches) <= batch_size
+    for batch in batches:
+        assert len(batch.specs) <= (specs_per_batch or 4)
+        first = demos.observations.flatten(0, 2)[batch.rewards[0, 0].long()]
+        assert torch.equal(batch.observations[0, 0], first), "fields of a sample stay together"
+        row = int(batch.rewards[0, 0]) // demos.rewards[0].numel()
+        assert torch.equal(batch.specs[0], demos.specs[row])
+    assert not torch.equal(seen, torch.cat([batch.rewards.flatten() for batch in run._batches()]))
+
+
+@pytest.mark.parametrize("method", GENERATORS)
+def test_an_absurd_learning_rate_diverges_by_name(method, tmp_path):
+    settings = TrainingSettings(epochs=5, batch_size=64, learning_rate=1e25, checkpoint_every_s=0.0)
+    path = tmp_path / "state.pt"
+    with pytest.raises(Diverged, match=r"epoch \d: losses loss (nan|inf).*lower learning rate than 1e\+25"):
+        fit(tiny_generator(method), tiny_demonstrations(), settings, 0, path)
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in state["rows"])
+
+
+def test_rows_are_logged_every_so_often_and_at_the_end():
+    rows = fit(tiny_generator("hyperzero"), tiny_demonstrations(), replace(QUICK, epochs=5, log_every=2), 0)
+    assert [row["epoch"] for row in rows] == [2, 4, 5]
+    for row in rows:
+        expected = row["action"] + 0.01 * row["value"] + 0.01 * row["td"]
+        assert row["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_weights_reach_the_critic():
+    with_q, without = tiny_generator("hyperzero"), tiny_generator("hyperzero")
+    before = [parameter.clone() for parameter in without.value_head.parameters()]
+    fit(with_q, tiny_demonstrations(), QUICK, 0)
+    fit(without, tiny_demonstrations(), replace(QUICK, value_weight=0.0, td_weight=0.0), 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, without.value_head.parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before, with_q.value_head.parameters(), strict=True))
+
+
+def test_bfloat16_trains_too():
+    rows = fit(tiny_generator("hypogen"), tiny_demonstrations(), replace(QUICK, precision="bfloat16", epochs=20), 0)
+    assert rows[-1]["action"] < 0.8 * rows[0]["action"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs must be an integer of at least 1"),
+        ({"learning_rate": -1e-4}, "learning_rate must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"td_weight": -1.0}, "td_weight must be finite and not negative"),
+        ({"precision": "float8"}, "precision must be"),
+        ({"specs_per_batch": 0}, "specs_per_batch must be an integer"),
+    ],
+)
+def test_wrong_settings_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingSettings(**wrong)
+
+
+def test_too_small_a_batch_is_refused():
+    with pytest.raises(ValueError, match="batch_size 3 is less than one sample for each of the 4 specs"):
+        fit(tiny_generator("cond_policy"), tiny_demonstrations(), replace(QUICK, batch_size=3), 0)
