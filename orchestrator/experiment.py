@@ -104,10 +104,13 @@ class TaskResources(_Section):
 
 
 class RolloutResources(_Section):
-    """The pool of rollout actors. ``workers: 0`` means one for every CPU of the cluster."""
+    """The pool of rollout actors. ``workers: 0`` means one for every CPU of the cluster.
+
+    By default they reserve nothing, so that a cluster that loses a node never leaves a training without room.
+    """
 
     workers: int = Field(default=0, ge=0)
-    cpu: float = Field(default=0.25, ge=0)
+    cpu: float = Field(default=0.0, ge=0, lt=1)
     deadline_s: float = Field(default=900.0, gt=0)
 
 

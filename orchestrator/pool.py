@@ -100,7 +100,7 @@ class Pool:
         cpus = int(ray.cluster_resources().get("CPU", 1))
         count = resources.workers or max(1, cpus)
         self._worker_class = ray.remote(RolloutWorker).options(
-            num_cpus=resources.cpu, max_restarts=-1, max_task_retries=-1
+            num_cpus=resources.cpu, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
         )
         self.aggregator = ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1).remote(live_groups(graph.plan))
         self._idle = [self._start() for _ in range(count)]

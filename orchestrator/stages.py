@@ -34,7 +34,7 @@ from orchestrator.store import Store, Workspace
 from results.store import ResultStore
 
 Report = Callable[[dict[str, float]], None]
-POLICY, SPECS, CURVE = "policy.safetensors", "specs.json", "curve.json"
+POLICY, CURVE = "policy.safetensors", "curve.json"
 
 
 def make(
@@ -129,8 +129,6 @@ def make_experts(store: Store, payload: Mapping[str, Any], folder: Path, task: T
         device=task.device,
     )
     population.save(folder)
-    population.actor.save(folder / POLICY)
-    (folder / SPECS).write_text(json.dumps(payload["specs"]))
     curve: list[dict[str, Any]] = []
     for update in sorted({row["update"] for row in population.curve}):
         returns = [row["return"] for row in population.curve if row["update"] == update]
@@ -178,7 +176,6 @@ def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task:
     storage.save(generator, folder)
     with torch.no_grad():
         generator.policy(torch.tensor(benchmark.grid)).save(folder / POLICY)
-    (folder / SPECS).write_text(json.dumps(benchmark.grid.tolist()))
     rows = [
         {"epoch": row["epoch"], "step": row["step"], "metric": metric, "value": value}
         for row in curve
@@ -213,8 +210,12 @@ def load_demonstrations(store: Store, payload: Mapping[str, Any]) -> Demonstrati
 def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
     """Roll the policies of some specs out."""
     source = store.folder(payload["policy_kind"], payload["policy"])
-    rows = _rows(np.asarray(json.loads((source / SPECS).read_text())), payload["specs"])
-    policy = Policy.load(source / POLICY).select(rows)
+    if payload["policy_kind"] == "experts":
+        population = Experts.load(source)
+        known, policy = population.specs, population.actor
+    else:
+        known, policy = get_benchmark(payload["benchmark"]).grid, Policy.load(source / POLICY)
+    policy = policy.select(_rows(known, payload["specs"]))
     episodes = rollout(payload["benchmark"], payload["specs"], policy, payload["seeds"], threads=task.threads)
     save_file(
         {

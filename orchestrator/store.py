@@ -52,8 +52,7 @@ class Store:
     @property
     def results(self) -> str:
         """Where the tables lie, as ``results.ResultStore`` takes it."""
-        base, separator, query = self.uri.partition("?")
-        return f"{base.rstrip('/')}/results{separator}{query}"
+        return f"{self.uri.rstrip('/')}/results"
 
     def check_writable(self) -> None:
         """Write, read and delete a small file. UserError with the remedy when that fails; leaves nothing behind."""

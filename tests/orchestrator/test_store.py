@@ -35,8 +35,9 @@ def bucket() -> Iterator[str]:
     endpoint = f"http://{host}:{port}"
     before = dict(os.environ)
     os.environ |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="runs")
-    yield f"s3://runs/here?endpoint_override={host}:{port}&scheme=http"
+    os.environ["AWS_ENDPOINT_URL"] = endpoint
+    boto3.client("s3").create_bucket(Bucket="runs")
+    yield "s3://runs/here"
     os.environ.clear()
     os.environ.update(before)
     server.stop()

@@ -1,0 +1,241 @@
+"""The whole path, as a user runs it: real MuJoCo, real training, real Ray, in subprocesses that may be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from results.store import ResultStore
+
+from .conftest import ROOT, environment, sweep
+
+DETERMINISTIC = ("runs", "episodes", "curves", "experiments")
+
+
+def tables(storage: Path) -> dict[str, bytes]:
+    """Every file of every table that must not depend on what happened on the way."""
+    files = [file for table in DETERMINISTIC for file in sorted((storage / "results" / table).glob("*.parquet"))]
+    return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of one run from nothing."""
+    from .conftest import TINY
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = sweep(folder / "tiny.yaml", "--storage", folder / "runs", "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    return folder / "runs"
+
+
+def test_from_one_yaml_to_one_table(undisturbed: Path) -> None:
+    printed = (undisturbed.parent / "stdout").read_text()
+    for method in ("expert", "hypogen", "cond_policy"):
+        assert any(method in line and "cheetah-speed" in line for line in printed.splitlines()), printed
+    assert f"--storage {undisturbed}" in printed and f"Results: {undisturbed}/results" in printed
+    store = ResultStore(undisturbed / "results")
+    counted = store.frame("SELECT method, count(*) AS n FROM runs JOIN episodes USING (run) GROUP BY method ORDER BY method")
+    assert counted.values.tolist() == [["cond_policy", 4], ["expert", 10], ["hypogen", 4]]
+    assert store.frame("SELECT count(*) AS n FROM provenance WHERE status = 'done' AND seconds > 0").n[0] == 9
+    curve = store.frame("SELECT DISTINCT metric FROM curves JOIN runs USING (run) WHERE method = 'hypogen' ORDER BY 1")
+    assert {"loss", "action", "value", "td"} <= set(curve.metric)
+    assert not list((undisturbed / "work").rglob("*.safetensors")) and not list((undisturbed / "staging").iterdir())
+
+
+def test_the_printed_next_commands_work(undisturbed: Path) -> None:
+    printed = (undisturbed.parent / "stdout").read_text()
+    commands = [line.strip() for line in printed.splitlines() if line.strip().startswith("python -m results")]
+    assert len(commands) == 2
+    for command in commands:
+        words = command.replace("python", sys.executable, 1)
+        done = subprocess.run(words, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment())
+        assert done.returncode == 0 and "hypogen" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_same_command_again_makes_nothing_and_needs_no_ray(undisturbed: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in undisturbed.rglob("*") if file.is_file()}
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", undisturbed)
+    assert done.returncode == 0
+    assert "made nothing" in done.stdout and "Ray" not in done.stdout
+    assert {file: file.stat().st_mtime_ns for file in undisturbed.rglob("*") if file.is_file()} == before
+
+
+def test_dry_run_says_what_is_there_and_starts_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    path = undisturbed.parent / "tiny.yaml"
+    there = sweep(path, "--storage", undisturbed, "--dry-run", "--set", "split.seeds=[0, 1]")
+    assert there.returncode == 0, there.stderr
+    row = next(line.split() for line in there.stdout.splitlines() if line.startswith("generator"))
+    assert row[1:3] == ["2", "2"], "two generators are there, the second split's two are missing"
+    assert "cheetah-speed hypogen: 0.5 M parameters" in there.stdout
+    assert "the paper says 70.0 M" in there.stdout
+    sweep(path, "--storage", tmp_path / "nothing", "--dry-run")
+    assert not (tmp_path / "nothing").exists()
+
+
+class Killed:
+    """A sweep in a process group of its own, to be killed in the middle."""
+
+    def __init__(self, path: Path, storage: Path) -> None:
+        command = [sys.executable, "-m", "orchestrator.sweep", str(path), "--storage", str(storage), "--address", "local"]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def until(self, condition: Callable[[], object], timeout_s: float = 90) -> bool:
+        """Wait for a condition, or for the end; whether the condition came first."""
+        deadline = time.monotonic() + timeout_s
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(0.01)
+        return False
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+    def finish(self) -> str:
+        output, _ = self.process.communicate(timeout=240)
+        assert self.process.returncode == 0, output
+        return output
+
+
+def workers_of(storage: Path, name: str) -> list[int]:
+    """Process ids of this storage's Ray workers with a name such as ``ray::RolloutWorker``."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if (folder / "cmdline").read_bytes().startswith(name.encode()):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed: Path, tmp_path: Path) -> None:
+    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
+    moments: list[Callable[[], object]] = [
+        lambda: list(storage.glob("staging/experts-*")),
+        lambda: list(storage.glob("artifacts/demonstrations/*")),
+        lambda: list(storage.glob("staging/generator-*/*")) or list(storage.glob("artifacts/generator/*")),
+    ]
+    for moment in moments:
+        run = Killed(path, storage)
+        assert run.until(moment), run.process.communicate()[0]
+        run.kill()
+    Killed(path, storage).finish()
+    assert tables(storage) == tables(undisturbed)
+
+
+def test_killed_trials_and_rollout_actors_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
+    run = Killed(path, storage)
+    assert run.until(lambda: list(storage.glob("staging/experts-*")))
+    for name in ("ray::ImplicitFunc", "ray::training_trial"):
+        for pid in workers_of(storage, name):
+            os.kill(pid, signal.SIGKILL)
+    assert run.until(lambda: list(storage.glob("staging/demonstrations-*")) + list(storage.glob("staging/rollouts-*")))
+    killed = workers_of(storage, "ray::RolloutWorker")
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    run.finish()
+    assert killed
+    assert tables(storage) == tables(undisturbed)
+
+
+def test_two_sweeps_on_one_store_at_once(undisturbed: Path, tmp_path: Path) -> None:
+    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
+    runs = [Killed(path, storage) for _ in range(2)]
+    printed = [run.finish() for run in runs]
+    assert all("hypogen" in text for text in printed)
+    assert tables(storage) == tables(undisturbed)
+
+
+def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path) -> None:
+    path = undisturbed.parent / "diverging.yaml"
+    path.write_text((undisturbed.parent / "tiny.yaml").read_text().replace("name: tiny", "name: diverging"))
+    with path.open("a") as file:
+        file.write("grid: {training.learning_rate: [1e-3, 1e30]}\n")
+    done = sweep(path, "--storage", undisturbed, "--address", "local")
+    assert done.returncode == 1, done.stdout + done.stderr
+    failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
+    assert any("Diverged" in line and "hypogen" in line for line in failed), done.stdout
+    assert any("hypogen" in line and "0.001" not in line for line in failed)
+    store = ResultStore(undisturbed / "results")
+    errors = store.frame("SELECT error FROM provenance WHERE status = 'failed' AND kind = 'generator'").error
+    assert len(errors) and all("Traceback" in text and "Diverged" in text for text in errors)
+    assert "made nothing" in done.stdout, "what the other cells need was there"
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A cluster of two nodes on this machine, and a way to lose the second."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
+    node = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster.wait_for_nodes()
+    yield cluster.address, lambda: cluster.remove_node(node, allow_graceful=False)
+    cluster.shutdown()
+
+
+def test_a_cluster_of_two_nodes_gives_the_same_rows_and_may_lose_one(
+    undisturbed: Path, tmp_path: Path, two_nodes: tuple[str, Callable[[], None]]
+) -> None:
+    address, lose = two_nodes
+    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
+    command = [sys.executable, "-m", "orchestrator.sweep", str(path), "--storage", str(storage), "--address", address]
+    run = Killed.__new__(Killed)
+    run.process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**environment(), "RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert run.until(lambda: list(storage.glob("artifacts/demonstrations/*")))
+    lose()
+    printed = run.finish()
+    assert f"Ray: {address}" in printed
+    assert tables(storage) == tables(undisturbed)
+
+
+def test_what_cannot_work_is_refused_before_anything_is_written(undisturbed: Path, tmp_path: Path) -> None:
+    path = undisturbed.parent / "tiny.yaml"
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    cases = [
+        (("--storage", blocked / "runs"), "cannot be written"),
+        (("--address", "127.0.0.1:1"), "nothing answers there"),
+        (("--address", "head"), "host:port"),
+        (("--address", "ray://head:10001"), "on the cluster itself"),
+        (("--set", "hypogen.blocks=0"), "--set hypogen.blocks=0: methods.hypogen.blocks"),
+        (("--profile", "smoke"), "unknown profile"),
+    ]
+    for words, message in cases:
+        storage = () if "--storage" in words else ("--storage", tmp_path / "runs")
+        done = sweep(path, *words, *storage)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+        assert done.stdout == ""
+        assert not (tmp_path / "runs").exists()
+
+
+def test_help_waits_for_neither_torch_nor_ray() -> None:
+    code = "import sys, orchestrator.sweep; print([m for m in ('torch', 'ray', 'mujoco', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert done.stdout.strip() == "[]"
+    assert "--dry-run" in sweep("--help").stdout
