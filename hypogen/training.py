@@ -262,10 +262,10 @@ def _text(losses: Row) -> str:
 def _keep_freed_memory() -> None:
     """Ask glibc not to return freed gradients to the kernel, which would hand them back page by page every step.
 
-    A tenth of a step of HyPoGen on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
+    Up to a tenth of a step of HyPoGen on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(-1, 1 << 30)
-            mallopt(-3, 1 << 30)
+            mallopt(-3, 1 << 25)  # the most that every glibc takes
