@@ -7,7 +7,7 @@ VULKAN := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } 
 APT := $(shell command -v apt-get)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: setup quickstart test lint types check clean
+.PHONY: setup quickstart test lint types lock clean
 
 setup: $(VENV)/.ready
 
@@ -45,3 +45,11 @@ test: setup lint types
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+# Renew requirements.lock from pyproject.toml: resolve in an empty environment, keep the versions.
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install -q ".[test]" wheel
+	{ echo "# Every package that the set-up installs, for Python 3.11 on Linux; \`make lock\` renews it."; \
+	  $(VENV)-lock/bin/python -m pip list --format=freeze --exclude hypogen --exclude pip | sed 's/+.*//'; } > requirements.lock
+	rm -rf $(VENV)-lock
