@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """An experiment file, or a ``--set``, that does not make sense."""
+
+
+class SweepFailed(Exception):
+    """What was asked for could not be made. The command prints it and exits with status 1."""

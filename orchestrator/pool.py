@@ -102,7 +102,9 @@ class Pool:
         self._worker_class = ray.remote(RolloutWorker).options(
             num_cpus=resources.cpu, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
         )
-        self.aggregator = ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1).remote(live_groups(graph.plan))
+        self.aggregator: Any = (
+            ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1).remote(live_groups(graph.plan))
+        )
         self._idle = [self._start() for _ in range(count)]
         self._busy: dict[Any, tuple[Any, Node, float]] = {}
 

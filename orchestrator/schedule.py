@@ -75,7 +75,7 @@ class PlanSearcher(Searcher):
         self._graph, self._step, self._done, self._config, self._most = graph, step, done, config, most
         self._trials: dict[str, str] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         self._step()
         graph = self._graph
         if graph.finished(TRAININGS):

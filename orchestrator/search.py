@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from hypogen.splits import random_split
 from hypogen.training import TrainingSettings
 from orchestrator import plan as plans
 from orchestrator import stages
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SweepFailed
 from orchestrator.experiment import Experiment, check, dotted
 from orchestrator.plan import Plan, content_key, derive_seed
 from orchestrator.source import Source
@@ -148,6 +149,7 @@ def run(source: Source, store: Store, console: Console, max_concurrent: int) -> 
         }
 
     if store.make("study", key, build):
+        shutil.rmtree(store.workspaces("search"), ignore_errors=True)
         stages.write_provenance(store, store.manifest("study", key))
     return with_settings(source, store.manifest("study", key)["summary"]["best"])
 
@@ -164,7 +166,7 @@ def _make_inputs(inputs: Plan, store: Store, console: Console) -> None:
             failures = execute(inputs, graph, store, progress)
         if failures:
             reasons = "\n".join(f"{failure.label}: {failure.reason}" for failure in failures.values())
-            raise RuntimeError(f"the search has nothing to learn from:\n{reasons}")
+            raise SweepFailed(f"the search has nothing to learn from:\n{reasons}")
 
 
 def _study(
@@ -207,7 +209,7 @@ def _study(
         }
         for fold in found
     ]
-    fixed = {
+    fixed: dict[str, Any] = {
         "storage": store.uri,
         "folds": points,
         "rungs": rung_epochs(experiment.training.epochs, search.rungs, search.reduction),
@@ -242,18 +244,12 @@ def _study(
             verbose=0,
         ),
     )
-    grid = tuner.fit()
-    for result in grid:
-        if result.error is not None:
-            console.print(
-                f"search: a trial failed and is not counted: {str(result.error).strip().splitlines()[-1]}",
-                highlight=False,
-            )
+    errors = [str(error).strip() for error in tuner.fit().errors]
+    for error in errors:
+        console.print(f"search: a trial failed and is not counted: {error.splitlines()[-1]}", highlight=False)
     after = [json.loads(file.read_text()) for file in sorted(workspace.folder.glob("trial-*.json"))]
     if not after:
-        raise RuntimeError(
-            "every trial of the search failed; the first error was:\n" + str(next(r.error for r in grid if r.error))
-        )
+        raise SweepFailed("every trial of the search failed; the first error was:\n" + "".join(errors[:1]))
     return after
 
 

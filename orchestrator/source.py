@@ -121,7 +121,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"{hint}Known: {', '.join(known)}."
 
 
-def _record_lines(node: yaml.Node, path: KeyPath, source: Source) -> None:
+def _record_lines(node: yaml.Node | None, path: KeyPath, source: Source) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:

@@ -102,6 +102,10 @@ class Store:
             manifest: dict[str, Any] = json.loads(stream.read())
         return manifest
 
+    def workspaces(self, kind: str) -> Path:
+        """The local folder that holds the checkpoints of a kind's unfinished artifacts."""
+        return self._cache / "work" / kind
+
     # Making one
 
     def make(self, kind: str, key: str, build: Callable[[Path, Workspace], dict[str, Any]]) -> bool:
@@ -165,7 +169,7 @@ class Workspace:
 
     def __init__(self, store: Store, kind: str, key: str) -> None:
         self._store, self._remote = store, f"{store.root}/work/{kind}/{key}"
-        self.folder = store._cache / "work" / kind / key
+        self.folder = store.workspaces(kind) / key
         self.folder.mkdir(parents=True, exist_ok=True)
         if not store.local:
             self._download()

@@ -54,7 +54,7 @@ def main(
     ] = False,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
-    from orchestrator.errors import UserError
+    from orchestrator.errors import SweepFailed, UserError
     from results.errors import ResultsError
 
     try:
@@ -63,6 +63,9 @@ def main(
     except (UserError, ResultsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except SweepFailed as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; the same command continues from what is done", file=sys.stderr)
         sys.exit(130)

@@ -1,6 +1,7 @@
 """Demonstrations are the experts' own steps, and survive the disk."""
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ SEEDS = np.arange(6).reshape(3, 2)
 
 def layers(*sizes: int) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     generator = torch.Generator().manual_seed(0)
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(pairwise(sizes))
     return (
         tuple(torch.randn(3, b, a, generator=generator) / a**0.5 for a, b in pairs),
         tuple(torch.randn(3, b, generator=generator) for _, b in pairs),

@@ -81,5 +81,5 @@ def test_failure_is_fifty_low_rewards_in_a_row() -> None:
     [(SPECS, 3, SEEDS), (SPECS, 2, SEEDS[:1]), (SPECS[0], 2, SEEDS), (SPECS, 2, SEEDS[0]), (SPECS, 2, SEEDS[:, :0])],
 )
 def test_wrong_shapes_are_refused(specs: np.ndarray, policies: int, seeds: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="specs|seeds"):
+    with pytest.raises(ValueError, match=r"specs|seeds"):
         rollout("finger-speed", specs, random_policy(policies, 9, 2), seeds)

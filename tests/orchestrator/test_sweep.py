@@ -44,7 +44,9 @@ def test_from_one_yaml_to_one_table(undisturbed: Path) -> None:
         assert any(method in line and "cheetah-speed" in line for line in printed.splitlines()), printed
     assert f"--storage {undisturbed}" in printed and f"Results: {undisturbed}/results" in printed
     store = ResultStore(undisturbed / "results")
-    counted = store.frame("SELECT method, count(*) AS n FROM runs JOIN episodes USING (run) GROUP BY method ORDER BY method")
+    counted = store.frame(
+        "SELECT method, count(*) AS n FROM runs JOIN episodes USING (run) GROUP BY method ORDER BY method"
+    )
     assert counted.values.tolist() == [["cond_policy", 4], ["expert", 10], ["hypogen", 4]]
     assert store.frame("SELECT count(*) AS n FROM provenance WHERE status = 'done' AND seconds > 0").n[0] == 9
     curve = store.frame("SELECT DISTINCT metric FROM curves JOIN runs USING (run) WHERE method = 'hypogen' ORDER BY 1")
@@ -86,7 +88,16 @@ class Killed:
     """A sweep in a process group of its own, to be killed in the middle."""
 
     def __init__(self, path: Path, storage: Path) -> None:
-        command = [sys.executable, "-m", "orchestrator.sweep", str(path), "--storage", str(storage), "--address", "local"]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator.sweep",
+            str(path),
+            "--storage",
+            str(storage),
+            "--address",
+            "local",
+        ]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -235,7 +246,9 @@ def test_what_cannot_work_is_refused_before_anything_is_written(undisturbed: Pat
 
 
 def test_help_waits_for_neither_torch_nor_ray() -> None:
-    code = "import sys, orchestrator.sweep; print([m for m in ('torch', 'ray', 'mujoco', 'pandas') if m in sys.modules])"
+    code = (
+        "import sys, orchestrator.sweep; print([m for m in ('torch', 'ray', 'mujoco', 'pandas') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment())
     assert done.stdout.strip() == "[]"
     assert "--dry-run" in sweep("--help").stdout

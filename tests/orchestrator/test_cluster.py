@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.cluster import Address, answers, choose
+from orchestrator.errors import UserError
+
+from .conftest import ROOT, environment
+
+GPU = ROOT / "cluster" / "gpu.yaml"
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    """Something that answers at an address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No address in the environment, and Ray's temporary folder in ours."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    return tmp_path / "ray" / "ray_current_cluster"
+
+
+def test_an_address_wins_over_the_environment_and_that_over_the_host(
+    listening: str, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean.write_text(listening)
+    assert choose(None).value == listening and str(clean) in choose(None).reason
+    assert choose("auto") == Address(listening, "--address=auto")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert choose(None) == Address("local", "RAY_ADDRESS=local")
+    assert choose(listening) == Address(listening, "--address")
+
+
+def test_without_any_cluster_ray_is_private() -> None:
+    assert choose(None) == Address("local", "no cluster runs on this host")
+    with pytest.raises(UserError, match="no Ray cluster runs on this host"):
+        choose("auto")
+
+
+def test_the_trace_of_a_dead_cluster_is_named_and_ignored(clean: Path) -> None:
+    clean.write_text("127.0.0.1:1")
+    chosen = choose(None)
+    assert chosen.value == "local"
+    assert str(clean) in chosen.notes[0] and "127.0.0.1:1" in chosen.notes[0] and "ignored" in chosen.notes[0]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "host:", "ray://127.0.0.1:10001", "http://a:1"])
+def test_addresses_that_cannot_work_name_the_remedy(address: str) -> None:
+    with pytest.raises(UserError) as caught:
+        choose(address)
+    assert address in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    assert not answers(address)
+
+
+def test_the_cluster_file_is_valid_and_its_commands_exist() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load(GPU.read_text())
+    validate_config(prepare_config(config))
+    types = config["available_node_types"]
+    assert "GPU" not in types[config["head_node_type"]]["resources"]
+    assert types["gpu"]["resources"]["GPU"] == types["gpu_spot"]["resources"]["GPU"] == 1
+    assert types["gpu_spot"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert types["gpu_spot"]["min_workers"] == 0 < types["gpu_spot"]["max_workers"]
+    for word in ("experiments/ablation_k.yaml", "requirements.lock", "orchestrator.sweep"):
+        assert word in GPU.read_text()
+    starts = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
+    assert all("RAY_AUTH_MODE=token" in command for command in starts if "ray start" in command)
+
+
+def test_aws_would_take_the_cluster_file(tmp_path: Path) -> None:
+    """Ray's own bootstrap of the file against a simulated AWS: roles, keys, security groups, subnets, images."""
+    code = f"""
+import boto3, yaml
+from moto import mock_aws
+from ray.autoscaler._private.commands import _bootstrap_config
+
+with mock_aws(config={{"iam": {{"load_aws_managed_policies": True}}}}):
+    iam = boto3.client("iam")  # there already: Ray would wait half a minute for a new one to spread
+    iam.create_instance_profile(InstanceProfileName="ray-autoscaler-v1")
+    iam.create_role(RoleName="ray-autoscaler-v1", AssumeRolePolicyDocument="{{}}")
+    iam.add_role_to_instance_profile(InstanceProfileName="ray-autoscaler-v1", RoleName="ray-autoscaler-v1")
+    config = yaml.safe_load(open({str(GPU)!r}))
+    config["available_node_types"] = {{
+        name: {{**entry, "node_config": {{**entry["node_config"], "ImageId": "ami-12c6146b"}}}}
+        for name, entry in config["available_node_types"].items()
+    }}
+    made = _bootstrap_config(config, no_config_cache=True)
+    nodes = made["available_node_types"]
+    assert all(node["node_config"]["SubnetIds"] and node["node_config"]["SecurityGroupIds"] for node in nodes.values())
+    ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+    asked = {{node["node_config"]["InstanceType"] for node in nodes.values()}}
+    known = ec2.describe_instance_types(InstanceTypes=sorted(asked))["InstanceTypes"]
+    assert asked == {{kind["InstanceType"] for kind in known}}
+print("taken")
+"""
+    variables = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": str(tmp_path)}
+    variables["AWS_EC2_METADATA_DISABLED"] = "true"
+    (tmp_path / ".ssh").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**environment(), **variables}, timeout=120
+    )
+    assert done.stdout.strip().endswith("taken"), done.stdout + done.stderr

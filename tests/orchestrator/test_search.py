@@ -1,0 +1,82 @@
+"""A search instead of a grid: real Optuna, real ASHA, on a real small problem."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hypogen.benchmarks import get_benchmark
+from orchestrator import search
+from orchestrator.errors import ConfigError
+from orchestrator.experiment import expand, load
+from orchestrator.plan import Plan, build
+from orchestrator.store import Store
+from results.store import ResultStore
+
+from .conftest import sweep
+from .test_sweep import Killed
+
+SEARCH = {
+    "method": "cond_policy",
+    "space": {"training.learning_rate": {"loguniform": [1e-5, 1e-2]}, "policy.hidden_dim": {"choice": [8, 16]}},
+    "trials": 4,
+    "validation_fraction": 0.4,
+    "episodes": 1,
+    "rungs": 2,
+}
+CHANGES = {"methods": ["cond_policy"], "search": SEARCH, "split": {"train_fraction": 0.6, "seeds": [0]}}
+
+
+def test_trials_are_judged_on_training_specs_that_they_do_not_train_on(tiny: Callable[..., Path]) -> None:
+    experiment = search.check_point(load(tiny(**CHANGES)))
+    benchmark = get_benchmark("cheetah-speed")
+    split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), 0)
+    (fold,) = search.folds(Plan(experiment), experiment)
+    assert fold.validation and fold.train
+    assert sorted(fold.train + fold.validation) == benchmark.grid[list(split.train)].tolist()
+    assert not [spec for spec in fold.train + fold.validation if spec in benchmark.grid[list(split.test)].tolist()]
+
+
+def test_a_training_set_of_one_spec_cannot_be_divided(tiny: Callable[..., Path]) -> None:
+    experiment = search.check_point(load(tiny(**{**CHANGES, "split": {"train_fraction": 0.2, "seeds": [0]}})))
+    with pytest.raises(ConfigError, match="validation_fraction: the 1 training specs"):
+        search.folds(Plan(experiment), experiment)
+
+
+def test_rungs_grow_by_the_reduction() -> None:
+    assert search.rung_epochs(90, 3, 3.0) == [10, 30, 90]
+    assert search.rung_epochs(2, 5, 3.0) == [1, 2]
+
+
+def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, storage = tiny(**CHANGES), tmp_path / "runs"
+    run = Killed(path, storage)
+    assert run.until(lambda: list(storage.glob("work/study/*/trial-00001.json")), timeout_s=150)
+    run.kill()
+    kept = {file.name: file.read_text() for file in storage.glob("work/study/*/trial-*.json")}
+    assert len(kept) >= 2
+    done = sweep(path, "--storage", storage, "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    store = Store(str(storage))
+    (key,) = store.keys("study")
+    trials = json.loads((store.folder("study", key) / "trials.json").read_text())
+    assert len(trials) == SEARCH["trials"]
+    assert all(json.loads(text) in trials for text in kept.values()), "what was measured before the kill counts"
+    best = max((t for t in trials if t["complete"]), key=lambda t: t[search.METRIC])
+    runs = ResultStore(storage / "results").frame("SELECT settings FROM runs").settings.map(json.loads)
+    assert [run["training.learning_rate"] for run in runs] == [best["settings"]["training.learning_rate"]]
+    assert not list((storage / "work").glob("search/*/*"))
+    again = sweep(path, "--storage", storage)
+    assert again.returncode == 0 and "made nothing" in again.stdout
+
+
+def test_the_outcome_is_the_experiment_without_a_search(tiny: Callable[..., Path]) -> None:
+    found = search.with_settings(load(tiny(**CHANGES)), {"training.learning_rate": 3e-4, "policy.hidden_dim": 8})
+    experiment = search.check_point(found)
+    assert experiment.search is None and experiment.training.learning_rate == 3e-4
+    assert build(expand(found)).runs
