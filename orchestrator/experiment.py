@@ -315,8 +315,14 @@ def load(path: str | Path, profile: str | None = None, assignments: Iterable[str
 
 
 def dotted(key: str) -> KeyPath:
-    """``hypogen.blocks`` and ``methods.hypogen.blocks`` are the same setting."""
+    """The path of a setting; ``hypogen.blocks`` and ``methods.hypogen.blocks`` are the same one.
+
+    Below ``grid`` and ``search.space`` stand names of settings, dots and all.
+    """
     path = tuple(key.split("."))
+    for section in (("grid",), ("search", "space")):
+        if path[: len(section)] == section and len(path) > len(section):
+            return (*section, ".".join(path[len(section) :]))
     return ("methods", *path) if path[0] in METHODS else path
 
 

@@ -70,7 +70,7 @@ class Plan:
     nodes: dict[str, Node] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     members: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Key of a run -> the values of the cell that asked for it (of the first, where several did)."""
+    """Key of a run -> the values of the cell that asked for it; where several did, those that they agree on."""
 
     def add(self, kind: str, label: str, payload: dict[str, Any], inputs: Iterable[str], work: float) -> str:
         key = content_key(kind, payload)
@@ -103,7 +103,8 @@ def build(cells: Sequence[Cell]) -> Plan:
                         key = _add_expert_run(plan, cell.experiment, benchmark, population)
                     else:
                         key = _add_generator_run(plan, cell.experiment, benchmark, population, seed, method)
-                    plan.members.setdefault(key, cell.values)
+                    before = plan.members.get(key, cell.values)
+                    plan.members[key] = {name: v for name, v in before.items() if cell.values.get(name) == v}
     return plan
 
 

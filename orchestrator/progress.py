@@ -69,7 +69,7 @@ class Progress:
     def refresh(self, ask: Callable[[], Any], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""
         now = time.monotonic()
-        if self._pending is None and now - self._asked > SNAPSHOT_S:
+        if final or (self._pending is None and now - self._asked > SNAPSHOT_S):
             self._asked, self._pending = now, ask()
         self._collect(timeout_s=2.0 if final else 0.0)
         for key in [key for key in self._trainings if key not in self._graph.running]:

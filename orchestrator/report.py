@@ -113,6 +113,8 @@ def closing(console: Console, plan: Plan, graph: Graph, store: Store) -> None:
     for failure in graph.failures.values():
         last = failure.reason.strip().splitlines()[-1] if failure.reason.strip() else "?"
         console.print(f"[bold red]failed[/bold red] {failure.label}: {last}", highlight=False)
+    if graph.failures and store.is_full():
+        console.print(f"The disk under {store.root} is full: free some space, then give the same command again.")
     if graph.failures:
         console.print(
             "Tracebacks: SELECT artifact, kind, error FROM provenance WHERE status = 'failed'", highlight=False

@@ -29,6 +29,8 @@ import pyarrow.fs as pafs
 from orchestrator.errors import UserError
 
 MANIFEST = "artifact.json"
+FULL_BYTES = 64 * 2**20
+"""Less free space than this is a full disk: a checkpoint would not fit."""
 
 
 class Store:
@@ -53,6 +55,10 @@ class Store:
     def results(self) -> str:
         """Where the tables lie, as ``results.ResultStore`` takes it."""
         return f"{self.uri.rstrip('/')}/results"
+
+    def is_full(self) -> bool:
+        """Whether local storage has next to no space left."""
+        return self.local and shutil.disk_usage(self.root).free < FULL_BYTES
 
     def check_writable(self) -> None:
         """Write, read and delete a small file. UserError with the remedy when that fails; leaves nothing behind."""

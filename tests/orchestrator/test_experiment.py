@@ -48,6 +48,15 @@ def test_an_assignment_wins(tiny: Callable[..., Path]) -> None:
     assert cases(path, "small", "training.epochs=7")[0].experiment.training.epochs == 7
 
 
+def test_a_grid_can_be_changed_from_the_command_line(tiny: Callable[..., Path]) -> None:
+    path = tiny(grid={"hypogen.blocks": [1, 3]}, profiles={"small": {"grid.hypogen.blocks": [4]}})
+    assert [cell.values for cell in cases(path, None, "grid.hypogen.blocks=[5, 6]")] == [
+        {"hypogen.blocks": 5},
+        {"hypogen.blocks": 6},
+    ]
+    assert [cell.values for cell in cases(path, "small")] == [{"hypogen.blocks": 4}]
+
+
 def test_recipes_are_the_base_of_expert_settings(tiny: Callable[..., Path]) -> None:
     experts = cases(tiny(experts={"recipe": "paper", "updates": 5000}))[0].experiment.experts
     assert (experts.recipe, experts.settings.updates, experts.settings.batch_size) == ("paper", 5000, 256)

@@ -51,6 +51,9 @@ def test_one_more_value_needs_only_its_own_artifacts(tiny: Callable[..., Path]) 
     assert set(before.nodes) < set(after.nodes)
     assert sorted(after.nodes[key].kind for key in new) == ["generator", "rollouts"]
     assert len(set(after.runs) - set(before.runs)) == 1
+    cells = [cell for run, cell in after.members.items() if after.runs[run].row["method"] == "hypogen"]
+    assert cells == [{"hypogen.blocks": 1}, {"hypogen.blocks": 2}, {"hypogen.blocks": 3}]
+    assert [cell for run, cell in after.members.items() if after.runs[run].row["method"] != "hypogen"] == [{}, {}]
 
 
 def test_what_decides_the_content_is_in_the_key_and_nothing_else(tiny: Callable[..., Path]) -> None:
