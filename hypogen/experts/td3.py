@@ -69,8 +69,7 @@ class PopulationTD3:
 
     def act(self, observations: Tensor) -> Tensor:
         """The actors' actions ``[S, E, A]``, without noise, for observations ``[S, E, D]``."""
-        weights, biases = self.actor.master
-        return torch.tanh(stacked_mlp([w.mT for w in weights], [b.squeeze(1) for b in biases], observations))
+        return torch.tanh(stacked_mlp(*self.actor.linear(), observations))
 
     def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """A copy of the first critics on the CPU: weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
@@ -137,7 +136,7 @@ class PopulationTD3:
         actions = self.actor.forward(self._actor_space).tanh_()
         self._fill(self._q1_space, batch.observations, actions)
         self.critic.forward(self._q1_space, self._specs)  # for its activations
-        slope = torch.full_like(self._q1_space.outputs, -1 / actions.shape[1])
+        slope = actions.new_full((*actions.shape[:2], 1), -1 / actions.shape[1])
         by_action = self.critic.input_gradient(self._q1_space, slope, self._specs)[:, :, self._observation_dim :]
         self.actor.backward(self._actor_space, by_action * (1 - actions.square()))
         self._actor_adam.step()

@@ -87,7 +87,7 @@ def test_other_seed_other_experts_and_threads_do_not_matter() -> None:
 def test_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     settings = dataclasses.replace(TINY, updates=2, seed_steps=20)
     train("finger-speed", SPECS, settings, 0, tmp_path, checkpoint_every_s=0.0)
-    with pytest.raises(ValueError, match="another|other settings"):
+    with pytest.raises(ValueError, match=r"another|other settings"):
         train("finger-speed", SPECS, settings, 1, tmp_path)
 
 

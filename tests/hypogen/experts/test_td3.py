@@ -50,8 +50,8 @@ class SingleTD3:
 def single_mlp(layers, index: int) -> nn.Sequential:
     modules: list[nn.Module] = []
     for weight, bias in zip(*layers, strict=True):
-        linear = nn.Linear(weight.shape[1], weight.shape[2])
-        linear.weight.data, linear.bias.data = weight[index].T.clone(), bias[index, 0].clone()
+        linear = nn.Linear(weight.shape[2], weight.shape[1])
+        linear.weight.data, linear.bias.data = weight[index].clone(), bias[index].clone()
         modules += [linear, nn.ReLU()]
     return nn.Sequential(*modules[:-1])
 
@@ -82,8 +82,8 @@ def test_population_update_equals_separate_agents() -> None:
     population = make_population()
     agents = [
         SingleTD3(
-            single_mlp(population.actor.master, spec),
-            [single_mlp(population.critic.master, twin * S + spec) for twin in range(2)],
+            single_mlp(population.actor.linear(), spec),
+            [single_mlp(population.critic.linear(), twin * S + spec) for twin in range(2)],
         )
         for spec in range(S)
     ]
@@ -94,7 +94,7 @@ def test_population_update_equals_separate_agents() -> None:
             pairs.append((agent.critics[twin], population.critic, twin * S + spec))
             pairs.append((agent.target_critics[twin], population.target_critic, twin * S + spec))
         for module, stacked, row in pairs:
-            ours = single_mlp(stacked.master, row)
+            ours = single_mlp(stacked.linear(), row)
             for mine, theirs in zip(ours.parameters(), module.parameters(), strict=True):
                 torch.testing.assert_close(mine.data, theirs.data, rtol=1e-4, atol=2e-5)
 
@@ -106,7 +106,7 @@ def test_exports_act_and_value_as_the_networks_do() -> None:
     torch.testing.assert_close(policy(observations), population.act(observations))
     for spec in range(S):
         torch.testing.assert_close(
-            policy(observations)[spec], torch.tanh(single_mlp(population.actor.master, spec)(observations[spec]))
+            policy(observations)[spec], torch.tanh(single_mlp(population.actor.linear(), spec)(observations[spec]))
         )
 
 
