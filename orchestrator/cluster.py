@@ -135,9 +135,10 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
 
 
 def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
-    """One thread for every library until a stage asks for more: Ray's workers share the cores."""
+    """One thread for every library until a stage asks for more, and none that spins: Ray's workers share the cores."""
     environment = options.setdefault("runtime_env", {})
-    environment["env_vars"] = {"OMP_NUM_THREADS": "1", "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment["env_vars"] = {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
     return options
 
 
