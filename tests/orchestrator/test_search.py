@@ -55,7 +55,7 @@ def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
     tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     path, storage = tiny(**CHANGES), tmp_path / "runs"
-    run = Killed(path, storage)
+    run = Killed(path, storage, "--address", "local")
     assert run.until(lambda: list(storage.glob("work/study/*/trial-00001.json")), timeout_s=150)
     run.kill()
     kept = {file.name: file.read_text() for file in storage.glob("work/study/*/trial-*.json")}

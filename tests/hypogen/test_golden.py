@@ -1,0 +1,91 @@
+"""Numbers that must not change by accident: a store full of artifacts would silently mean something else.
+
+If a change here is meant, raise the kind's number in ``orchestrator.plan.VERSIONS`` and renew the file:
+``python -m tests.hypogen.test_golden``. The tolerance is for other processors' float32 arithmetic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hypogen import experts
+from hypogen.benchmarks import get_benchmark
+from hypogen.demonstrations import Demonstrations
+from hypogen.generators import GENERATORS, build
+from hypogen.splits import random_split
+from hypogen.training import TrainingSettings, fit
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "numbers.json"
+SPECS = np.array([[-5.0], [2.0], [9.0]])
+
+
+def generator_numbers(method: str) -> list[float]:
+    """Actions of an untrained and of a slightly trained generator, and its last losses."""
+    torch.set_num_threads(1)
+    numbers = torch.Generator().manual_seed(0)
+    shape = (3, 1, 64)
+    demonstrations = Demonstrations(
+        torch.from_numpy(SPECS),
+        torch.randn(*shape, 17, generator=numbers),
+        torch.rand(*shape, 6, generator=numbers) * 2 - 1,
+        torch.rand(*shape, generator=numbers),
+        torch.randn(*shape, 17, generator=numbers),
+        torch.rand(*shape, generator=numbers) * 100,
+    )
+    generator = build(method, get_benchmark("cheetah-speed"), seed=0)
+    observations = torch.linspace(-1, 1, 17).expand(3, 1, 17)
+    with torch.no_grad():
+        before = generator.policy(SPECS)(observations)[:, 0, 0].tolist()
+    rows = fit(generator, demonstrations, TrainingSettings(epochs=2, batch_size=48, learning_rate=1e-3), seed=0)
+    with torch.no_grad():
+        after = generator.policy(SPECS)(observations)[:, 0, 0].tolist()
+    return [*before, *after, *(rows[-1][name] for name in ("loss", "action") if name in rows[-1])]
+
+
+def expert_numbers() -> list[float]:
+    """Actions of experts after a few updates."""
+    torch.set_num_threads(1)
+    settings = replace(
+        experts.RECIPES["fast"],
+        updates=15,
+        batch_size=16,
+        hidden_dim=16,
+        seed_steps=50,
+        exploration_steps=50,
+        evaluate_every=15,
+        evaluation_episodes=1,
+        precision="float32",
+    )
+    population = experts.train("cheetah-speed", SPECS, settings, seed=0)
+    return population.actor(torch.linspace(-1, 1, 17).expand(3, 1, 17))[:, 0, 0].tolist()
+
+
+def split_numbers() -> list[float]:
+    """The specs of a random split."""
+    split = random_split(40, 0.2, seed=3)
+    return [*split.train, *split.test]
+
+
+MAKERS: dict[str, Callable[[], list[float]]] = {
+    "experts": expert_numbers,
+    "split 3 of 40": split_numbers,
+    **{method: partial(generator_numbers, method) for method in GENERATORS},
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_numbers_are_what_they_were(name: str) -> None:
+    expected = json.loads(GOLDEN.read_text())[name]
+    assert MAKERS[name]() == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps({name: make() for name, make in MAKERS.items()}, indent=1) + "\n")
