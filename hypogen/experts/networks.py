@@ -17,9 +17,9 @@ from torch import Tensor
 class Layers(NamedTuple):
     """Views of a flat vector as N stacked MLPs.
 
-    Weights are ``[N, in, out]`` and biases ``[N, 1, out]``, except the last layer's: ``[N, out, in]`` and ``[N, out, 1]``.
-    Its one to seven outputs are products with few columns, which CPU libraries take four times as long for as for the
-    transposed ones with few rows.
+    Weights are ``[N, in, out]`` and biases ``[N, 1, out]``, except the last layer's: ``[N, out, in]`` and
+    ``[N, out, 1]``. Its one to seven outputs are products with few columns, which CPU libraries take four times as
+    long for as for the transposed ones with few rows.
     """
 
     weights: tuple[Tensor, ...]
@@ -50,7 +50,7 @@ class StackedMLP:
         self._gradients = self._views(self._raw_gradient)
 
     def linear(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Views in the layout of ``torch.nn.Linear``: weights ``[N, out, in]`` and biases ``[N, out]`` of each layer."""
+        """Views as ``torch.nn.Linear`` has them: weights ``[N, out, in]`` and biases ``[N, out]`` of each layer."""
         *hidden, head = self.master.weights
         return (*(weight.mT for weight in hidden), head), tuple(bias.flatten(1) for bias in self.master.biases)
 

@@ -170,3 +170,21 @@ def test_impossible_settings_are_refused(wrong: dict) -> None:
 def test_exploration_schedule() -> None:
     settings = TD3Settings(updates=100, exploration_fraction=0.5)
     assert [round(settings.exploration_std(u), 6) for u in (0, 25, 50, 99)] == [1.0, 0.55, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_expert_finds_its_own_best_action(precision: str) -> None:
+    """A one-step problem with another best action for every expert: the actors end where their own rewards peak."""
+    torch.set_num_threads(1)
+    settings = TD3Settings(batch_size=64, hidden_dim=32, learning_rate=1e-3, precision=precision)
+    generator = torch.Generator().manual_seed(0)
+    population = PopulationTD3(S, D, A, settings, generator)
+    best = torch.tensor([[-0.5, 0.5], [0.0, 0.3], [0.6, -0.2]]).unsqueeze(1)
+    for _ in range(2000):
+        observations = 0.1 * torch.randn(S, 64, D, generator=generator)
+        actions = torch.rand(S, 64, A, generator=generator) * 2 - 1
+        returns = -(actions - best).square().sum(-1)
+        batch = Batch(observations, actions, returns, torch.zeros(S, 64), observations)
+        population.update(batch, torch.zeros(S, 64, A), 0.0)
+    found = population.act(0.1 * torch.randn(S, 100, D, generator=generator))
+    assert (found - best).abs().mean((1, 2)).max() < 0.2
