@@ -123,7 +123,9 @@ class StackedMLP:
         return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
 
     def _views(self, flat: Tensor) -> Layers:
-        weights, biases, start = [], [], 0
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        start = 0
         for a, b in self._pairs():
             head = len(weights) == len(self.sizes) - 2
             weight, bias = flat[start : start + self.count * (a + 1) * b].split([self.count * a * b, self.count * b])

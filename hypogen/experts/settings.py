@@ -30,6 +30,9 @@ class TD3Settings:
         exploration_initial: Standard deviation of the noise on actions at the first update; of target smoothing, too.
         exploration_final: The same once the schedule has ended.
         exploration_fraction: Fraction of the updates over which the noise falls linearly from the first to the second.
+        saturation_penalty: Weight, in the actor's loss, of the squared length of what goes into its tanh (paper: 0).
+            Without it the first hundred updates drive nearly every action to -1 or 1, where tanh passes no gradient
+            back, and thousands of updates pass before an expert recovers.
         noise_clip: Bound on the smoothing noise that is added to target actions.
         seed_steps: Environment steps a spec before the first update.
         exploration_steps: Environment steps a spec with uniformly random actions.
@@ -55,6 +58,7 @@ class TD3Settings:
     exploration_initial: float = 1.0
     exploration_final: float = 0.1
     exploration_fraction: float = 1.0
+    saturation_penalty: float = 0.0
     noise_clip: float = 0.3
     seed_steps: int = 4000
     exploration_steps: int = 2000
@@ -79,7 +83,13 @@ class TD3Settings:
         counts += ("environments", "steps_per_update", "replay_capacity", "evaluate_every", "evaluation_episodes")
         for name in counts:
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("exploration_initial", "exploration_final", "noise_clip", "exploration_steps"):
+        for name in (
+            "exploration_initial",
+            "exploration_final",
+            "saturation_penalty",
+            "noise_clip",
+            "exploration_steps",
+        ):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("tau", "exploration_fraction"):
             self._require(name, 0 < getattr(self, name) <= 1, "in (0, 1]")
@@ -106,6 +116,7 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
             learning_rate=5e-4,
             n_step=3,
             exploration_fraction=0.5,
+            saturation_penalty=0.01,
             seed_steps=1000,
             exploration_steps=1000,
             shared_replay=True,

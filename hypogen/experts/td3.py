@@ -131,14 +131,19 @@ class PopulationTD3:
         self.critic.refresh()
 
     def _update_actors(self, batch: Batch) -> None:
-        """One step of Adam up the first critic's mean value of the actors' own actions."""
+        """One step of Adam up the first critic's mean value of the actors' actions ``tanh(z)``, less a penalty on z."""
         self._actor_space.inputs.copy_(batch.observations)
-        actions = self.actor.forward(self._actor_space).tanh_()
+        outputs = self.actor.forward(self._actor_space)
+        actions = outputs.tanh()
         self._fill(self._q1_space, batch.observations, actions)
         self.critic.forward(self._q1_space, self._specs)  # for its activations
         slope = actions.new_full((*actions.shape[:2], 1), -1 / actions.shape[1])
         by_action = self.critic.input_gradient(self._q1_space, slope, self._specs)[:, :, self._observation_dim :]
-        self.actor.backward(self._actor_space, by_action * (1 - actions.square()))
+        by_output = by_action * (1 - actions.square())
+        penalty = self._settings.saturation_penalty
+        if penalty:
+            by_output.add_(outputs, alpha=2 * penalty / actions.shape[1])
+        self.actor.backward(self._actor_space, by_output)
         self._actor_adam.step()
         self.actor.refresh()
 

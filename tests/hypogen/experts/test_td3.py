@@ -10,7 +10,9 @@ from hypogen.experts.settings import TD3Settings
 from hypogen.experts.td3 import Batch, PopulationTD3
 
 S, B, D, A = 3, 16, 5, 2
-SETTINGS = TD3Settings(batch_size=B, hidden_dim=24, learning_rate=1e-2, tau=0.1, actor_every=2, target_every=3)
+SETTINGS = TD3Settings(
+    batch_size=B, hidden_dim=24, learning_rate=1e-2, tau=0.1, actor_every=2, target_every=3, saturation_penalty=0.02
+)
 
 
 class SingleTD3:
@@ -35,8 +37,9 @@ class SingleTD3:
         loss.backward()
         self.critic_optimizer.step()
         if number % SETTINGS.actor_every == 0:
-            action = torch.tanh(self.actor(batch.observations))
-            loss = -self.critics[0](torch.cat([batch.observations, action], -1)).mean()
+            outputs = self.actor(batch.observations)
+            value = self.critics[0](torch.cat([batch.observations, torch.tanh(outputs)], -1)).mean()
+            loss = SETTINGS.saturation_penalty * outputs.square().sum(-1).mean() - value
             self.actor_optimizer.zero_grad()
             loss.backward()
             self.actor_optimizer.step()
