@@ -111,6 +111,15 @@ def test_progress_and_curve() -> None:
     assert all(row["updates"] == 30 and row["updates_per_s"] > 0 for row in rows)
 
 
+def test_experts_learn() -> None:
+    """Fingers that should spin slowly: within seconds far above standing still, which earns 100."""
+    changes = {"updates": 3000, "batch_size": 64, "hidden_dim": 64, "learning_rate": 1e-3, "tau": 0.02}
+    changes |= {"exploration_initial": 0.6, "precision": "float32", "evaluate_every": 3000}
+    settings = dataclasses.replace(RECIPES["fast"], **changes)
+    experts = train("finger-speed", [[2.0], [3.0], [5.0]], settings, seed=0)
+    assert experts.returns.mean() > 250
+
+
 def test_save_load_select_concatenate(tmp_path: Path) -> None:
     settings = dataclasses.replace(TINY, updates=2, seed_steps=20)
     experts = train("finger-speed", SPECS, settings, 0)
