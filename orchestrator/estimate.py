@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 
 from hypogen.generators import parameter_count, sketch
 from orchestrator.graph import KINDS, Graph
 from orchestrator.plan import Node
 from orchestrator.stages import generator_arguments
 
-SECONDS_PER_UNIT = {"experts": 2.5e-3, "demonstrations": 1.0e-4, "rollouts": 1.0e-4}
-"""Seconds of one worker for an expert-update, and for an environment step; measured on two cores without a GPU."""
+STEP_S = 2.0e-5
+"""An environment step of a rollout, policy included. These figures are of one core of a two-core machine."""
+
+EXPERT_UPDATE_S = 3.7e-4
+EXPERT_SAMPLE_S = 1.2e-10
+"""An expert's update: a constant part, and one for each sample and pair of hidden units."""
 
 GENERATOR_STEP_S = 4.0e-3
-GENERATOR_PARAMETER_S = 1.6e-9
+GENERATOR_PARAMETER_S = 3.0e-9
 """A generator's training step: a constant part, and one for each parameter that Adam touches."""
 
 SAMPLES = 8
@@ -45,8 +51,7 @@ class Estimate:
         return {kind: self.seconds(nodes) / self._parallel(kind, len(nodes)) for kind, nodes in by_kind.items()}
 
     def _parallel(self, kind: str, count: int) -> int:
-        workers = max(1, self._workers // 2) if kind == "experts" else self._workers
-        return min(workers, count)
+        return max(1, min(self._workers, count))
 
     def left(self, graph: Graph) -> float:
         """Seconds until the graph is made, with what the running artifacts have behind them taken off."""
@@ -63,15 +68,24 @@ class Estimate:
 
 def nominal_seconds(node: Node) -> float:
     """Seconds on one worker of the reference machine."""
-    if node.kind != "generator":
-        return node.work * SECONDS_PER_UNIT[node.kind]
-    steps = node.work / node.payload["training"]["batch_size"]
-    return steps * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
+    if node.kind == "experts":
+        settings = node.payload["settings"]
+        return node.work * (EXPERT_UPDATE_S + EXPERT_SAMPLE_S * settings["batch_size"] * settings["hidden_dim"] ** 2)
+    if node.kind == "generator":
+        steps = node.work / node.payload["training"]["batch_size"]
+        return steps * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
+    return node.work * STEP_S
 
 
 def parameters(node: Node) -> int:
     """Parameters of a generator, counted without allocating them."""
-    return parameter_count(sketch(*generator_arguments(node.payload)))
+    described = {name: node.payload[name] for name in ("method", "benchmark", "policy", "settings")}
+    return _parameters(json.dumps(described))
+
+
+@cache
+def _parameters(described: str) -> int:
+    return parameter_count(sketch(*generator_arguments(json.loads(described))))
 
 
 def measured_factor(graph: Graph, kind: str) -> float:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import typing
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -117,8 +119,8 @@ class RolloutResources(_Section):
 class Resources(_Section):
     """``gpus``: use them if the cluster has some now (auto), ask for them although none runs yet (always), never."""
 
-    expert: TaskResources = TaskResources(cpu=1.5, gpu=1.0, threads=2)
-    generator: TaskResources = TaskResources(cpu=0.75, gpu=0.25)
+    expert: TaskResources = TaskResources(gpu=1.0)
+    generator: TaskResources = TaskResources(gpu=0.25)
     rollout: RolloutResources = RolloutResources()
     gpus: Literal["auto", "always", "never"] = "auto"
 
@@ -164,15 +166,12 @@ def _settings(kind: type, base: Any, value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise PydanticCustomError("mapping", "write it as `key: value` lines")
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    hints = TypeAdapter(kind).core_schema  # resolves the annotations once; also proves that they are known to pydantic
-    del hints
     checked = {}
     for key, item in value.items():
         if key not in fields:
             raise PydanticCustomError("key", f"unknown key '{key}': {did_you_mean(str(key), fields)}", {"key": key})
         try:
-            adapter = TypeAdapter(_field_types(kind)[key], config=ConfigDict(allow_inf_nan=False))
-            checked[key] = adapter.validate_python(item)
+            checked[key] = _adapter(kind, key).validate_python(item)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             raise PydanticCustomError("type", f"{first['msg']} (got {item!r})", {"key": key}) from None
@@ -183,10 +182,10 @@ def _settings(kind: type, base: Any, value: Any) -> Any:
         raise PydanticCustomError("value", str(error), {"key": named[0] if named else ""}) from None
 
 
-def _field_types(kind: type) -> dict[str, Any]:
-    import typing
-
-    return typing.get_type_hints(kind)
+@cache
+def _adapter(kind: type, key: str) -> TypeAdapter[Any]:
+    """What checks one field of a settings dataclass."""
+    return TypeAdapter(typing.get_type_hints(kind)[key], config=ConfigDict(allow_inf_nan=False))
 
 
 def _expert(value: Any) -> ExpertChoice:
