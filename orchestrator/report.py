@@ -57,7 +57,7 @@ def dry_run(console: Console, source: Source, store: Store, address: Address) ->
         )
     runs = len(plan.runs) - len(graph.missing_runs)
     table.add_row("runs", str(runs), str(len(graph.missing_runs)), "", "")
-    where = f"storage {store.uri}, Ray at {address.value} ({address.reason})"
+    where = f"storage {store.given}, Ray at {address.value} ({address.reason})"
     console.print(f"{plan.experiment.name}: {len(plan.members)} runs, {where}", highlight=False)
     console.print(table)
     console.print(
@@ -119,8 +119,8 @@ def closing(console: Console, plan: Plan, graph: Graph, store: Store) -> None:
         console.print(
             "Tracebacks: SELECT artifact, kind, error FROM provenance WHERE status = 'failed'", highlight=False
         )
-    option = "" if store.uri == "runs" else f" --storage {store.uri}"
-    console.print(f"\nResults: {store.results} (Parquet). Next:", highlight=False)
+    option = "" if store.given == "runs" else f" --storage {store.given}"
+    console.print(f"\nResults: {store.given}/results (Parquet). Next:", highlight=False)
     console.print(
         f"  python -m results table {experiment.table} --experiment {experiment.name}{option}", highlight=False
     )

@@ -6,10 +6,12 @@ Tune only schedules. What is done is what the store holds; a trial that starts a
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -177,7 +179,7 @@ def _train(
         return {"node": asdict(node), "storage": store.uri, "threads": request.threads, "gpu": request.gpu}
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(PENDING_TRIALS)
-    name = f"{graph.plan.experiment.name}-{os.getpid()}"
+    name = tune_name(store, graph.plan.experiment.name)
     tuner = tune.Tuner(
         tune.with_resources(training_trial, lambda config: placement(requests[config["node"]["kind"]])),
         tune_config=tune.TuneConfig(
@@ -195,7 +197,7 @@ def _train(
     try:
         tuner.fit()
     finally:
-        _discard(store, name)
+        discard(store, name)
 
 
 def placement(request: TaskResources) -> tune.PlacementGroupFactory:
@@ -204,7 +206,17 @@ def placement(request: TaskResources) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([bundle])
 
 
-def _discard(store: Store, name: str) -> None:
+def tune_name(store: Store, name: str) -> str:
+    """A name for a Tune run of this process; what killed processes of this host left under such names is deleted."""
+    host = platform.node()
+    if store.local:
+        for left in Path(store.root, "tune").glob(f"*@{host}@*"):
+            if not Path("/proc", left.name.rpartition("@")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+    return f"{name}@{host}@{os.getpid()}"
+
+
+def discard(store: Store, name: str) -> None:
     """Tune's own state is of no use once it returns."""
     if store.local:
         shutil.rmtree(f"{store.root}/tune/{name}", ignore_errors=True)
@@ -242,6 +254,6 @@ def _check_shared(store: Store) -> None:
         store.fs.delete_file(marker)
     if blind:
         raise UserError(
-            f"--storage {store.uri}: the nodes {', '.join(blind)} do not see this folder. "
+            f"--storage {store.given}: the nodes {', '.join(blind)} do not see this folder. "
             "Give one that all nodes mount, or a bucket such as s3://bucket/folder."
         )

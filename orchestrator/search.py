@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,7 +184,7 @@ def _study(
     from ray.tune.search.optuna import OptunaSearch
 
     from orchestrator.cluster import fit_to_cluster
-    from orchestrator.schedule import placement
+    from orchestrator.schedule import discard, placement, tune_name
 
     search = experiment.search
     assert search is not None
@@ -227,7 +226,7 @@ def _study(
         grace_period=1,
         reduction_factor=search.reduction,
     )
-    name = f"search-{key}-{os.getpid()}"
+    name = tune_name(store, f"search-{key}")
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(search_trial, fixed=fixed), placement(request)),
         tune_config=tune.TuneConfig(
@@ -244,7 +243,10 @@ def _study(
             verbose=0,
         ),
     )
-    errors = [str(error).strip() for error in tuner.fit().errors]
+    try:
+        errors = [str(error).strip() for error in tuner.fit().errors]
+    finally:
+        discard(store, name)
     for error in errors:
         console.print(f"search: a trial failed and is not counted: {error.splitlines()[-1]}", highlight=False)
     after = [json.loads(file.read_text()) for file in sorted(workspace.folder.glob("trial-*.json"))]

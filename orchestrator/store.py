@@ -37,12 +37,14 @@ class Store:
     """Artifacts by kind and key. Cheap to make: every worker process makes its own from the same ``uri``."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        """``given`` is ``uri`` as the user wrote it; ``self.uri`` names the same place from any working directory."""
+        self.given = self.uri = uri
         self.local = "://" not in uri or uri.startswith("file://")
         if self.local:
             root = Path(uri.removeprefix("file://")).expanduser().resolve()
             self.fs: pafs.FileSystem = pafs.LocalFileSystem()
-            self.root, self._cache = str(root), root
+            self.uri = self.root = str(root)
+            self._cache = root
         else:
             try:
                 self.fs, self.root = pafs.FileSystem.from_uri(uri)
@@ -72,7 +74,7 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise UserError(
-                f"--storage {self.uri}: cannot be written ({reason}). Give a folder that you may write to, or a bucket."
+                f"--storage {self.given}: cannot be written ({reason}). Give a folder that you may write to."
             ) from None
         finally:
             if self.local and not existed:

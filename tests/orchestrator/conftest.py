@@ -59,9 +59,7 @@ def environment() -> dict[str, str]:
     return {**kept, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
 
 
-def sweep(*words: object, timeout: float = 240, **variables: str) -> subprocess.CompletedProcess[str]:
+def sweep(*words: object, cwd: Path = ROOT, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
     command = [sys.executable, "-m", "orchestrator.sweep", *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**environment(), **variables}, timeout=timeout
-    )
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=timeout)

@@ -33,7 +33,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "tiny.yaml").write_text(TINY)
-    done = sweep(folder / "tiny.yaml", "--storage", folder / "runs", "--address", "local")
+    done = sweep("tiny.yaml", "--storage", "./runs", "--address", "local", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "stdout").write_text(done.stdout)
     return folder / "runs"
@@ -43,7 +43,7 @@ def test_from_one_yaml_to_one_table(undisturbed: Path) -> None:
     printed = (undisturbed.parent / "stdout").read_text()
     for method in ("expert", "hypogen", "cond_policy"):
         assert any(method in line and "cheetah-speed" in line for line in printed.splitlines()), printed
-    assert f"--storage {undisturbed}" in printed and f"Results: {undisturbed}/results" in printed
+    assert "--storage ./runs" in printed and "Results: ./runs/results" in printed
     store = ResultStore(undisturbed / "results")
     counted = store.frame(
         "SELECT method, count(*) AS n FROM runs JOIN episodes USING (run) GROUP BY method ORDER BY method"
@@ -61,7 +61,9 @@ def test_the_printed_next_commands_work(undisturbed: Path) -> None:
     assert len(commands) == 2
     for command in commands:
         words = command.replace("python", sys.executable, 1)
-        done = subprocess.run(words, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment())
+        done = subprocess.run(
+            words, shell=True, capture_output=True, text=True, cwd=undisturbed.parent, env=environment()
+        )
         assert done.returncode == 0 and "hypogen" in done.stdout, done.stdout + done.stderr
 
 
@@ -142,6 +144,10 @@ def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed:
         run.kill()
     Killed(path, storage, "--address", "local").finish()
     assert tables(storage) == tables(undisturbed)
+    left = [
+        folder for name in ("tune", "staging", "work") for folder in storage.glob(f"{name}/**/*") if folder.is_file()
+    ]
+    assert not left, "nothing half made stays behind"
 
 
 def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
