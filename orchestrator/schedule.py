@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune import Callback, FailureConfig, RunConfig
+from ray.tune import Callback, RunConfig
 from ray.tune.search import Searcher
 
 from orchestrator import stages
@@ -33,8 +35,10 @@ from orchestrator.store import Store
 PENDING_TRIALS = 8
 """Trainings that Tune holds ready beyond those that run, so that an autoscaler sees the demand."""
 
-TRIAL_RESTARTS = 3
-"""How often a trial whose process died (not one that raised) is started again, from its checkpoint."""
+TRIAL_RESTARTS = 5
+RESTART_WAIT_S = 2.0
+"""How often a training whose process died (not one that raised) is suggested again, and for how long, times the number
+of deaths, it waits: a node that is going down takes more than one process with it."""
 
 
 def training_trial(config: dict[str, Any]) -> None:
@@ -76,27 +80,39 @@ class PlanSearcher(Searcher):
         super().__init__(metric="key", mode="max")
         self._graph, self._step, self._done, self._config, self._most = graph, step, done, config, most
         self._trials: dict[str, str] = {}
+        self._deaths: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> Any:
         self._step()
-        graph = self._graph
-        if graph.finished(TRAININGS):
+        if self._graph.finished(TRAININGS):
             return Searcher.FINISHED
-        ready = graph.ready(TRAININGS)
+        now = time.monotonic()
+        ready = [node for node in self._graph.ready(TRAININGS) if now >= self._not_before.get(node.key, now)]
         if not ready or (self._most and len(self._trials) >= self._most):
             return None
-        graph.start(ready[0].key)
+        self._graph.start(ready[0].key)
         self._trials[trial_id] = ready[0].key
         return self._config(ready[0])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         key = self._trials.pop(trial_id)
-        if error or not result:
-            self._graph.fail(key, "the process that made it died again and again (out of memory?)")
-        elif "failure" in result:
-            self._graph.fail(key, result["failure"])
-        else:
+        said = result or {}
+        if "failure" in said:
+            self._graph.fail(key, said["failure"])
+        elif "finished" in said and not error:
             self._done(key)
+        else:
+            self._died(key)
+
+    def _died(self, key: str) -> None:
+        """The process is gone: another one will find the checkpoint."""
+        self._deaths[key] += 1
+        if self._deaths[key] > TRIAL_RESTARTS:
+            self._graph.fail(key, f"the process that made it died {self._deaths[key]} times (out of memory?)")
+            return
+        self._not_before[key] = time.monotonic() + RESTART_WAIT_S * self._deaths[key]
+        self._graph.release(key)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store is the truth."""
@@ -189,7 +205,6 @@ def _train(
             name=name,
             storage_path=f"{store.root}/tune",
             storage_filesystem=store.fs,
-            failure_config=FailureConfig(max_failures=TRIAL_RESTARTS),
             callbacks=[_Watch(progress, step)],
             verbose=0,
         ),
