@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,17 +175,18 @@ def test_two_sweeps_on_one_store_at_once(undisturbed: Path, tmp_path: Path) -> N
     assert tables(storage) == tables(undisturbed)
 
 
-def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path) -> None:
-    path = undisturbed.parent / "diverging.yaml"
+def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path, tmp_path: Path) -> None:
+    storage = shutil.copytree(undisturbed, tmp_path / "runs")
+    path = tmp_path / "diverging.yaml"
     path.write_text((undisturbed.parent / "tiny.yaml").read_text().replace("name: tiny", "name: diverging"))
     with path.open("a") as file:
         file.write("grid: {training.learning_rate: [1e-3, 1e30]}\n")
-    done = sweep(path, "--storage", undisturbed, "--address", "local")
+    done = sweep(path, "--storage", storage, "--address", "local")
     assert done.returncode == 1, done.stdout + done.stderr
     failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
     assert any("Diverged" in line and "hypogen" in line for line in failed), done.stdout
     assert any("hypogen" in line and "0.001" not in line for line in failed)
-    store = ResultStore(undisturbed / "results")
+    store = ResultStore(storage / "results")
     errors = store.frame("SELECT error FROM provenance WHERE status = 'failed' AND kind = 'generator'").error
     assert len(errors) and all("Traceback" in text and "Diverged" in text for text in errors)
     assert "made nothing" in done.stdout, "what the other cells need was there"
