@@ -86,6 +86,7 @@ def sweep(
     from orchestrator import experiment, plan, report, search
     from orchestrator.cluster import choose, connected
     from orchestrator.graph import Graph
+    from orchestrator.rows import write_experiment
     from orchestrator.store import Store
 
     console = Console(soft_wrap=True)
@@ -104,8 +105,10 @@ def sweep(
             found = search.run(source, store, console, max_concurrent)
             return _make(plan.build(experiment.expand(found)), store, console, max_concurrent)
     whole = plan.build(experiment.expand(found))
-    if not Graph(whole, store).missing_runs:
-        return _close(whole, Graph(whole, store), store, console)
+    graph = Graph(whole, store)
+    if not graph.missing_runs:
+        write_experiment(store, whole)
+        return _close(whole, graph, store, console)
     with connected(where):
         console.print(f"Ray: {where.value} ({where.reason})", highlight=False)
         return _make(whole, store, console, max_concurrent)
@@ -131,9 +134,7 @@ def _make(plan: Plan, store: Store, console: Console, max_concurrent: int) -> in
 def _close(plan: Plan, graph: Graph, store: Store, console: Console) -> int:
     """Print the table, where everything lies, and what failed."""
     from orchestrator import report
-    from orchestrator.rows import write_experiment
 
-    write_experiment(store, plan)
     report.closing(console, plan, graph, store)
     return 1 if graph.failures else 0
 
