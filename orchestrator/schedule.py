@@ -195,24 +195,28 @@ def _train(
         return {"node": asdict(node), "storage": store.uri, "threads": request.threads, "gpu": request.gpu}
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(PENDING_TRIALS)
-    name = tune_name(store, graph.plan.experiment.name)
-    tuner = tune.Tuner(
+    searcher = PlanSearcher(graph, step, done, config, max_concurrent)
+    run_tune(
+        store,
+        graph.plan.experiment.name,
         tune.with_resources(training_trial, lambda config: placement(requests[config["node"]["kind"]])),
-        tune_config=tune.TuneConfig(
-            search_alg=PlanSearcher(graph, step, done, config, max_concurrent), num_samples=-1, reuse_actors=True
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=f"{store.root}/tune",
-            storage_filesystem=store.fs,
-            callbacks=[_Watch(progress, step)],
-            verbose=0,
-        ),
+        tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+        _Watch(progress, step),
+    )
+
+
+def run_tune(
+    store: Store, name: str, trainable: Any, tune_config: tune.TuneConfig, callback: Callback
+) -> tune.ResultGrid:
+    """One Tune run, quiet, with its state where all nodes see it and gone when it returns."""
+    unique = tune_name(store, name)
+    run_config = RunConfig(
+        name=unique, storage_path=f"{store.root}/tune", storage_filesystem=store.fs, callbacks=[callback], verbose=0
     )
     try:
-        tuner.fit()
+        return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     finally:
-        discard(store, name)
+        discard(store, unique)
 
 
 def placement(request: TaskResources) -> tune.PlacementGroupFactory:

@@ -184,7 +184,7 @@ def _study(
     from ray.tune.search.optuna import OptunaSearch
 
     from orchestrator.cluster import fit_to_cluster
-    from orchestrator.schedule import discard, placement, tune_name
+    from orchestrator.schedule import placement, run_tune
 
     search = experiment.search
     assert search is not None
@@ -226,27 +226,19 @@ def _study(
         grace_period=1,
         reduction_factor=search.reduction,
     )
-    name = tune_name(store, f"search-{key}")
-    tuner = tune.Tuner(
+    results = run_tune(
+        store,
+        f"search-{key}",
         tune.with_resources(tune.with_parameters(search_trial, fixed=fixed), placement(request)),
-        tune_config=tune.TuneConfig(
+        tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=search.trials - len(before),
             max_concurrent_trials=max_concurrent or None,
         ),
-        run_config=tune.RunConfig(
-            name=name,
-            storage_path=f"{store.root}/tune",
-            storage_filesystem=store.fs,
-            callbacks=[_keeper(workspace, len(before))],
-            verbose=0,
-        ),
+        _keeper(workspace, len(before)),
     )
-    try:
-        errors = [str(error).strip() for error in tuner.fit().errors]
-    finally:
-        discard(store, name)
+    errors = [str(error).strip() for error in results.errors]
     for error in errors:
         console.print(f"search: a trial failed and is not counted: {error.splitlines()[-1]}", highlight=False)
     after = [json.loads(file.read_text()) for file in sorted(workspace.folder.glob("trial-*.json"))]
