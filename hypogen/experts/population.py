@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from hypogen import envs
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.errors import Diverged
 from hypogen.experts.checkpoint import Checkpoint
+from hypogen.experts.joint import JointTD3
 from hypogen.experts.replay import Replay, n_step_returns
 from hypogen.experts.settings import TD3Settings, resolve
 from hypogen.experts.td3 import Batch, PopulationTD3
@@ -89,14 +91,13 @@ class _Training:
         self._env = envs.make_vector(benchmark.name, np.repeat(specs, settings.environments, axis=0), threads=threads)
         self._thread = ThreadPoolExecutor(1)
         self._generator = torch.Generator(device).manual_seed(_seeds(seed, "experts", 0, (1,)).item())
-        self._learner = PopulationTD3(
-            len(specs), benchmark.observation_dim, benchmark.action_dim, settings, self._generator
-        )
+        self._learner = self._make_learner(joint=settings.joint_updates > 0)
         self._replay = self._make_replay(device)
         speeds = [benchmark.values(spec)["speed"] for spec in specs]
         self._speeds = torch.tensor(speeds, dtype=torch.float32, device=device).view(-1, 1, 1)
         self._steps = self._updates = 0
         self._curve: list[dict[str, Any]] = []
+        self._kept: Experts | None = None
 
     def run(self, files: Checkpoint | None, on_progress: Progress | None) -> None:
         """Train to the end, from the checkpoint if there is one."""
@@ -118,8 +119,9 @@ class _Training:
         self._require_finite()
 
     def experts(self) -> Experts:
-        """What was trained, as it is after the last update."""
-        return Experts(self.specs, self._learner.policy(), Critic(*self._learner.q1()), self._returns(), self._curve)
+        """What was trained: of each spec the last weights or the best."""
+        assert self._kept is not None, "the last update is always evaluated"
+        return dataclasses.replace(self._kept, curve=self._curve)
 
     def close(self) -> None:
         """Wait for a step that may be under way, and free the worlds."""
@@ -140,7 +142,11 @@ class _Training:
 
     def _update(self) -> None:
         settings, generator = self._settings, self._generator
-        windows = self._replay.sample(settings.batch_size, settings.n_step, generator)
+        joint = self._updates < settings.joint_updates
+        if not joint and isinstance(self._learner, JointTD3):
+            self._learner = self._learner.part()
+        rows = settings.joint_batch_size if joint else settings.batch_size
+        windows = self._replay.sample(rows, settings.n_step, generator)
         rewards = envs.reward(self._benchmark.environment, windows.features, self._speeds)
         returns, discounts = n_step_returns(rewards, windows.valid, settings.discount)
         batch = Batch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
@@ -181,9 +187,12 @@ class _Training:
         """Roll the actors out without noise, in episodes of their own."""
         shape = (len(self.specs), self._settings.evaluation_episodes)
         seeds = _seeds(self._seed, "evaluation", self._updates, shape)
-        episodes = rollout(self._benchmark.name, self.specs, self._learner.policy(), seeds, self._threads)
-        for spec, value in enumerate(episodes.returns.mean(axis=1).tolist()):
+        policy = self._learner.policy()
+        returns = rollout(self._benchmark.name, self.specs, policy, seeds, self._threads).returns.mean(axis=1)
+        for spec, value in enumerate(returns.tolist()):
             self._curve.append({"update": self._updates, "spec": spec, "return": value})
+        latest = Experts(self.specs, policy, Critic(*self._learner.q1()), returns)
+        self._kept = self._kept.better(latest) if self._kept and self._settings.keep == "best" else latest
 
     def _returns(self) -> npt.NDArray[np.float64]:
         return np.array([row["return"] for row in self._curve[-len(self.specs) :]])
@@ -194,6 +203,13 @@ class _Training:
     def _require_finite(self) -> None:
         if not self._learner.finite():
             raise Diverged(f"experts on {self._benchmark.name}: a weight is NaN after {self._updates} updates")
+
+    def _make_learner(self, joint: bool) -> JointTD3 | PopulationTD3:
+        sizes = self._benchmark.observation_dim, self._benchmark.action_dim
+        if not joint:
+            return PopulationTD3(len(self.specs), *sizes, self._settings, self._generator)
+        conditions = torch.as_tensor(self._benchmark.scale(self.specs), dtype=torch.float32)
+        return JointTD3(conditions.to(self._generator.device), *sizes, self._settings, self._generator)
 
     def _make_replay(self, device: str) -> Replay:
         settings, benchmark = self._settings, self._benchmark
@@ -211,14 +227,18 @@ class _Training:
             "generator": self._generator.get_state().numpy(),
             "learner": self._learner.state(),
             "env": self._env.get_state(),
+            "kept": self._kept.state() if self._kept else {},
         }
 
     def _restore(self, files: Checkpoint, state: dict[str, Any]) -> None:
         self._steps, self._updates, episode, time_in_episode = state["counts"].tolist()
         self._curve = [{"update": int(u), "spec": int(s), "return": r} for u, s, r in state["curve"].tolist()]
+        if self._updates > self._settings.joint_updates:  # at the very number, the agent has not yet parted
+            self._learner = self._make_learner(joint=False)
         self._generator.set_state(torch.from_numpy(state["generator"]))
         self._learner.load_state(state["learner"])
         self._env.set_state(state["env"])
+        self._kept = Experts.from_state(self.specs, state["kept"]) if "kept" in state else None
         files.restore(self._replay, (episode, time_in_episode))
 
 

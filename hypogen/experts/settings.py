@@ -19,6 +19,9 @@ class TD3Settings:
 
     Attributes:
         updates: Gradient updates of each expert, after the seed steps.
+        joint_updates: How many of these, the first, are made by one agent for all specs whose networks are told the
+            spec; it then parts into the experts (paper: 0, every expert starts from nothing).
+        joint_batch_size: Transitions of every spec in one joint update.
         batch_size: Transitions in one update of one expert.
         learning_rate: Of Adam, for actors and critics.
         discount: Of a step's future. Episodes end by a time limit only, so every target bootstraps.
@@ -44,9 +47,12 @@ class TD3Settings:
         precision: Of the matrix products: "float32"; "bfloat16", with float32 weights and Adam; or "auto", see resolve.
         evaluate_every: Updates between two evaluations.
         evaluation_episodes: Episodes a spec in one evaluation.
+        keep: Which weights become the expert: the "last", or a spec's "best" by the evaluations of its training.
     """
 
     updates: int = 1_000_000
+    joint_updates: int = 0
+    joint_batch_size: int = 16
     batch_size: int = 256
     learning_rate: float = 1e-4
     discount: float = 0.99
@@ -69,11 +75,13 @@ class TD3Settings:
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     evaluate_every: int = 10_000
     evaluation_episodes: int = 10
+    keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
         counts: tuple[str, ...] = (
             "updates",
             "batch_size",
+            "joint_batch_size",
             "n_step",
             "hidden_dim",
             "actor_every",
@@ -89,12 +97,15 @@ class TD3Settings:
             "saturation_penalty",
             "noise_clip",
             "exploration_steps",
+            "joint_updates",
         ):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("tau", "exploration_fraction"):
             self._require(name, 0 < getattr(self, name) <= 1, "in (0, 1]")
         self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
         self._require("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite")
+        self._require("joint_updates", self.joint_updates <= self.updates, "at most updates")
+        self._require("keep", self.keep in ("last", "best"), "last or best")
         self._require("precision", self.precision in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
 
     def _require(self, name: str, holds: bool, what: str) -> None:

@@ -62,6 +62,11 @@ class PopulationTD3:
         self._q1_space = Workspace(self.critic, rows, specs)
         self._updates = 0
 
+    @property
+    def networks(self) -> tuple[StackedMLP, ...]:
+        """Actor, target actor, critics, target critics."""
+        return self.actor, self.target_actor, self.critic, self.target_critic
+
     def policy(self) -> Policy:
         """A copy of the actors, on the CPU."""
         weights, biases = self.actor.export()
@@ -107,7 +112,7 @@ class PopulationTD3:
         self._updates = int(state["updates"])
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(state[name]))
-        for network in (self.actor, self.critic, self.target_actor, self.target_critic):
+        for network in self.networks:
             network.refresh()
 
     def _targets(self, batch: Batch, noise: Tensor, std: float) -> Tensor:

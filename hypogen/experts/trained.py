@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,8 @@ class Critic:
 class Experts:
     """One expert a spec.
 
-    specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the last evaluation. curve: every evaluation, one row
-    ``{"update", "spec", "return"}`` a spec, where spec is the position in ``specs``.
+    specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the evaluation that each was kept for. curve: every
+    evaluation, one row ``{"update", "spec", "return"}`` a spec, where spec is the position in ``specs``.
     """
 
     specs: npt.NDArray[np.float64]
@@ -69,6 +69,11 @@ class Experts:
         return Experts(
             self.specs[chosen], self.actor.select(chosen), self.critic.select(chosen), self.returns[chosen], curve
         )
+
+    def better(self, other: Experts) -> Experts:
+        """For each spec the one with the higher return, this one when they are equal; both of the same specs."""
+        kept = np.arange(len(self.specs)) + len(self.specs) * (other.returns > self.returns)
+        return Experts.concatenate([self, other]).select(kept.tolist())
 
     @staticmethod
     def concatenate(parts: Sequence[Experts]) -> Experts:
@@ -88,6 +93,15 @@ class Experts:
             curve=[{**row, "spec": row["spec"] + start} for start, part in pairs for row in part.curve],
         )
 
+    def state(self) -> dict[str, Any]:
+        """Weights and returns as nested dictionaries of arrays, without specs and curve."""
+        return {"returns": self.returns, "actor": _arrays(self.actor), "critic": _arrays(self.critic)}
+
+    @classmethod
+    def from_state(cls, specs: npt.NDArray[np.float64], state: Mapping[str, Any]) -> Experts:
+        """What had this ``state``."""
+        return cls(specs, Policy(*_layers(state["actor"])), Critic(*_layers(state["critic"])), state["returns"])
+
     def save(self, folder: str | Path) -> None:
         """Write ``actor.safetensors``, ``critic.safetensors`` and ``experts.json`` to a folder, which is made."""
         folder = Path(folder)
@@ -104,3 +118,15 @@ class Experts:
         record = json.loads((folder / "experts.json").read_text())
         actor, critic = Policy.load(folder / "actor.safetensors"), Critic.load(folder / "critic.safetensors")
         return cls(np.array(record["specs"]), actor, critic, np.array(record["returns"]), record["curve"])
+
+
+def _arrays(network: Policy | Critic) -> dict[str, np.ndarray]:
+    arrays = {f"weight.{layer}": weight.numpy() for layer, weight in enumerate(network.weights)}
+    return arrays | {f"bias.{layer}": bias.numpy() for layer, bias in enumerate(network.biases)}
+
+
+def _layers(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def ordered(kind: str) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(arrays[f"{kind}.{layer}"]) for layer in range(len(arrays) // 2))
+
+    return ordered("weight"), ordered("bias")

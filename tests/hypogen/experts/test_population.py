@@ -47,13 +47,14 @@ def assert_equal(ours: Experts, theirs: Experts) -> None:
     assert np.array_equal(ours.specs, theirs.specs)
 
 
-@pytest.mark.parametrize("variant", ["own", "shared", "wrapped"])
+@pytest.mark.parametrize("variant", ["own", "shared", "wrapped", "joint"])
 def test_killed_and_resumed_ends_the_same(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(population, "_PROGRESS_EVERY_S", 0.0)  # so that it can be killed after any update
     changes = {
         "own": {"environments": 2, "steps_per_update": 2, "seed_steps": 1980},
         "shared": {"shared_replay": True},
         "wrapped": {"shared_replay": True, "replay_capacity": 1000, "precision": "bfloat16"},
+        "joint": {"shared_replay": True, "joint_updates": 13, "keep": "best", "evaluate_every": 5},
     }[variant]
     settings = dataclasses.replace(TINY, **changes)
     undisturbed = train("finger-speed", SPECS, settings, seed=1)
@@ -118,6 +119,21 @@ def test_experts_learn() -> None:
     settings = dataclasses.replace(RECIPES["fast"], **changes)
     experts = train("finger-speed", [[2.0], [3.0], [5.0]], settings, seed=0)
     assert experts.returns.mean() > 250
+
+
+def test_the_best_weights_of_each_spec_are_kept() -> None:
+    constant = {"exploration_initial": 0.3, "exploration_final": 0.3}  # so that ending earlier changes nothing before
+    settings = dataclasses.replace(TINY, updates=12, seed_steps=20, evaluate_every=3, **constant)
+    last = train("finger-speed", SPECS, settings, seed=0)
+    best = train("finger-speed", SPECS, dataclasses.replace(settings, keep="best"), seed=0)
+    assert best.curve == last.curve
+    curve = np.array([row["return"] for row in best.curve]).reshape(-1, len(SPECS))
+    assert np.array_equal(best.returns, curve.max(axis=0)) and np.array_equal(last.returns, curve[-1])
+    assert (best.returns > last.returns).any()
+    for spec, evaluation in enumerate(curve.argmax(axis=0).tolist()):
+        there = train("finger-speed", SPECS, dataclasses.replace(settings, updates=3 * (evaluation + 1)), seed=0)
+        assert torch.equal(there.actor.weights[0][spec], best.actor.weights[0][spec])
+        assert torch.equal(there.critic.weights[0][spec], best.critic.weights[0][spec])
 
 
 def test_save_load_select_concatenate(tmp_path: Path) -> None:
