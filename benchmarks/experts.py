@@ -48,8 +48,8 @@ def main(
             rate = count * our_rate(count, precision, threads, seconds, device)
             reached, floor = rate * update_flops() / 1e9, product_rate(count, precision, seconds / 4, device)
             print(
-                f"ours, {count:3d} experts, {precision:8s}: {rate:8.0f} expert-updates/s  {rate / peer:5.2f} of the peer"
-                f"  {reached:6.0f} of {floor:6.0f} GFLOP/s  {reached / floor:4.2f} of the floor"
+                f"ours, {count:3d} experts, {precision:8s}: {rate:8.0f} expert-updates/s  {rate / peer:5.2f} of peer"
+                f"  {reached:6.0f} of {floor:6.0f} GFLOP/s, {reached / floor:4.2f} of the floor"
             )
     if len(precisions) == 1:
         print("This processor has no bfloat16 products; `precision: auto` is float32 here.")

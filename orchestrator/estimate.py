@@ -21,6 +21,9 @@ EXPERT_UPDATE_S = 3.7e-4
 EXPERT_SAMPLE_S = 1.2e-10
 """An expert's update: a constant part, and one for each sample and pair of hidden units."""
 
+ZOO_S = 1.0
+"""Experts that the zoo has are copied."""
+
 GENERATOR_STEP_S = 4.0e-3
 GENERATOR_PARAMETER_S = 3.0e-9
 """A generator's training step: a constant part, and one for each parameter that Adam touches."""
@@ -69,6 +72,8 @@ class Estimate:
 def nominal_seconds(node: Node) -> float:
     """Seconds on one worker of the reference machine."""
     if node.kind == "experts":
+        if "zoo" in node.payload:
+            return ZOO_S
         settings = node.payload["settings"]
         return node.work * (EXPERT_UPDATE_S + EXPERT_SAMPLE_S * settings["batch_size"] * settings["hidden_dim"] ** 2)
     if node.kind == "generator":

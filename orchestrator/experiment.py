@@ -22,6 +22,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
+from hypogen import zoo
 from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from hypogen.experts import RECIPES, TD3Settings
 from hypogen.generators import GENERATORS
@@ -80,8 +81,9 @@ class SplitChoice(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class ExpertChoice:
-    """Which experts: a recipe's name, and its TD3 settings with the experiment's own changes."""
+    """Which experts: the zoo's ready ones, or trained ones by a recipe with the experiment's own changes."""
 
+    source: Literal["train", "zoo"] = "train"
     recipe: str = DEFAULT_RECIPE
     settings: TD3Settings = RECIPES[DEFAULT_RECIPE]
 
@@ -192,14 +194,24 @@ def _expert(value: Any) -> ExpertChoice:
     if isinstance(value, ExpertChoice):
         return value
     if not isinstance(value, Mapping):
-        raise PydanticCustomError("mapping", "write it as `recipe: fast`")
+        raise PydanticCustomError("mapping", "write it as `{recipe: fast}` or `{source: zoo}`")
     changes = dict(value)
+    origin = changes.pop("source", "train")
+    if origin not in ("train", "zoo"):
+        raise PydanticCustomError("source", f"must be train or zoo (got {origin!r})", {"key": "source"})
+    if origin == "zoo":
+        if changes:
+            key = next(iter(changes))
+            raise PydanticCustomError(
+                "zoo", "the zoo's experts are trained already: leave this out, or `source: zoo`", {"key": str(key)}
+            )
+        return ExpertChoice(source="zoo")
     recipe = changes.pop("recipe", DEFAULT_RECIPE)
     if recipe not in RECIPES:
         raise PydanticCustomError(
             "recipe", f"unknown recipe {recipe!r}: {did_you_mean(str(recipe), RECIPES)}", {"key": "recipe"}
         )
-    return ExpertChoice(recipe, _settings(TD3Settings, RECIPES[recipe], changes))
+    return ExpertChoice("train", recipe, _settings(TD3Settings, RECIPES[recipe], changes))
 
 
 def _methods(value: Any) -> dict[str, Any]:
@@ -364,6 +376,11 @@ def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Sourc
         raise ConfigError(
             f"{source.origin(('benchmarks',))}: benchmarks: {benchmark.name} has no environment yet. Ready: {ready}."
         )
+    if experiment.experts.source == "zoo" and benchmark.name not in zoo.benchmarks():
+        raise ConfigError(
+            f"{source.origin(('experts', 'source'))}: experts.source: the zoo has no experts for {benchmark.name}, "
+            f"only for {', '.join(zoo.benchmarks()) or 'none'}. Train some: `experts: {{recipe: fast}}`."
+        )
     try:
         among = experiment.specs.indices(benchmark)
     except ValueError as error:
@@ -397,8 +414,8 @@ def _check_grid_key(experiment: Experiment, key: str, where: str) -> None:
     for depth, part in enumerate(path):
         known = _fields(here)
         if path[0] == "experts" and depth == 1:
-            known = ["recipe", *_fields(experiment.experts.settings)]
-            here = experiment.experts.settings if part != "recipe" else experiment.experts
+            known = ["source", "recipe", *_fields(experiment.experts.settings)]
+            here = experiment.experts.settings if part not in ("source", "recipe") else experiment.experts
         if path[0] == "policy" and depth == 1:
             here, known = PolicyShape(), _fields(PolicyShape())
         if part not in known:

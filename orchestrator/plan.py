@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hypogen import experts
+from hypogen import experts, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.experts import TD3Settings
 from hypogen.generators import GENERATORS
@@ -109,7 +109,11 @@ def build(cells: Sequence[Cell]) -> Plan:
 
 
 def add_experts(plan: Plan, experiment: Experiment, benchmark: Benchmark) -> str:
-    """The population of experts for every spec that the experiment looks at."""
+    """The population of experts for every spec that the experiment looks at; of the zoo's, all that it has."""
+    if experiment.experts.source == "zoo":
+        card = zoo.card(benchmark.name)
+        label = f"{benchmark.name} experts (zoo)"
+        return plan.add("experts", label, {"benchmark": benchmark.name, "zoo": card.digest}, (), 0.0)
     settings = experts.resolve(experiment.experts.settings)
     among = experiment.specs.indices(benchmark)
     payload = {
@@ -120,6 +124,15 @@ def add_experts(plan: Plan, experiment: Experiment, benchmark: Benchmark) -> str
     }
     label = f"{benchmark.name} experts ({len(among)} specs)"
     return plan.add("experts", label, payload, (), _expert_work(settings, len(among)))
+
+
+def expert_settings(experiment: Experiment, benchmark: Benchmark) -> tuple[str, dict[str, Any]]:
+    """The recipe's name and every setting by which the experts were, or will be, trained."""
+    if experiment.experts.source == "zoo":
+        card = zoo.card(benchmark.name)
+        return card.recipe, {"source": "zoo", **card.settings}
+    settings = experts.resolve(experiment.experts.settings)
+    return experiment.experts.recipe, {"source": "train", **dataclasses.asdict(settings)}
 
 
 def _expert_work(settings: TD3Settings, specs: int) -> float:
@@ -265,7 +278,7 @@ def _common_row(experiment: Experiment, benchmark: Benchmark, population: str, m
         "environment": benchmark.environment,
         "context": benchmark.context,
         "method": method,
-        "expert_recipe": experiment.experts.recipe,
+        "expert_recipe": expert_settings(experiment, benchmark)[0],
         "expert": population,
         "settings": settings,
         "overrides": {key: value for key, value in settings.items() if defaults.get(key, ...) != value},
@@ -277,12 +290,9 @@ def _common_row(experiment: Experiment, benchmark: Benchmark, population: str, m
 
 def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(all settings of a run, their defaults), flat under dotted keys such as ``hypogen.blocks``."""
-    recipe_defaults = experts.resolve(experts.RECIPES["paper"])
+    recipe_defaults = dataclasses.asdict(experts.resolve(experts.RECIPES["paper"]))
     sections: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        "experts": (
-            dataclasses.asdict(experts.resolve(experiment.experts.settings)),
-            dataclasses.asdict(recipe_defaults),
-        ),
+        "experts": (expert_settings(experiment, benchmark)[1], {"source": "train", **recipe_defaults}),
         "evaluation": (
             {"episodes": experiment.evaluation.episodes or benchmark.episodes},
             {"episodes": benchmark.episodes},

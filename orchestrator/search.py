@@ -20,6 +20,7 @@ from rich.console import Console
 
 from hypogen import training
 from hypogen.benchmarks import get_benchmark
+from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
 from hypogen.splits import random_split
 from hypogen.training import TrainingSettings
@@ -144,7 +145,7 @@ def run(source: Source, store: Store, console: Console, max_concurrent: int) -> 
             "device": "cpu",
             "work": 0.0,
             "summary": {"best": best["settings"], METRIC: best[METRIC], "trials": len(trials)},
-            **stages.surroundings(),
+            **surroundings(),
         }
 
     if store.make("study", key, build):

@@ -7,14 +7,9 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +17,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from hypogen import experts, generators, training
+from hypogen import experts, generators, training, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.demonstrations import Demonstrations, collect
 from hypogen.experts import Experts, TD3Settings
 from hypogen.generators import Generator, get_generator, parameter_count, storage
 from hypogen.policy import Policy, PolicyShape
+from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
 from hypogen.training import TrainingSettings
 from orchestrator.store import Store, Workspace
@@ -115,19 +111,8 @@ def throttled(report: Callable[[Mapping[str, Any]], None], every_s: float = 1.0)
 
 
 def make_experts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
-    """Train a population of experts, one a spec."""
-    settings = TD3Settings(**payload["settings"])
-    specs = np.asarray(payload["specs"], dtype=np.float64)
-    population = experts.train(
-        payload["benchmark"],
-        specs,
-        settings,
-        payload["seed"],
-        checkpoint=task.checkpoint,
-        on_progress=task.progress,
-        threads=task.threads,
-        device=task.device,
-    )
+    """Train a population of experts, one a spec, or take the zoo's."""
+    population = zoo.load(payload["benchmark"]) if "zoo" in payload else _train_experts(payload, task)
     population.save(folder)
     curve: list[dict[str, Any]] = []
     for update in sorted({row["update"] for row in population.curve}):
@@ -136,9 +121,22 @@ def make_experts(store: Store, payload: Mapping[str, Any], folder: Path, task: T
     (folder / CURVE).write_text(json.dumps(curve))
     return {
         "parameters": policy_parameters(population.actor),
-        "steps": settings.updates,
+        "steps": max(row["step"] for row in curve),
         "mean_return": float(np.mean(population.returns)),
     }
+
+
+def _train_experts(payload: Mapping[str, Any], task: Task) -> Experts:
+    return experts.train(
+        payload["benchmark"],
+        np.asarray(payload["specs"], dtype=np.float64),
+        TD3Settings(**payload["settings"]),
+        payload["seed"],
+        checkpoint=task.checkpoint,
+        on_progress=task.progress,
+        threads=task.threads,
+        device=task.device,
+    )
 
 
 def make_demonstrations(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
@@ -293,39 +291,3 @@ def write_failure(store: Store, kind: str, key: str, parents: Sequence[str], rea
 def now() -> str:
     """The time, UTC, as the manifest writes it."""
     return datetime.now(UTC).isoformat()
-
-
-@cache
-def surroundings() -> dict[str, Any]:
-    """Git commit, package versions and hardware, for the manifest."""
-    commit, dirty = _git_state()
-    names = ("torch", "ray", "mujoco", "dm_control", "gymnasium", "numpy")
-    return {
-        "host": platform.node(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "git_commit": commit,
-        "git_dirty": dirty,
-        "packages": {name: metadata.version(name) for name in names},
-    }
-
-
-def _git_state() -> tuple[str | None, bool | None]:
-    def git(*words: str) -> str:
-        folder = Path(__file__).resolve().parent
-        return subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

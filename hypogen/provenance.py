@@ -1,0 +1,47 @@
+"""Where something was made: the code's commit, the packages, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def surroundings() -> dict[str, Any]:
+    """Git commit and whether files differ from it, package versions, host, processor and its cores."""
+    commit, dirty = _git_state()
+    names = ("torch", "ray", "mujoco", "dm_control", "gymnasium", "numpy")
+    return {
+        "host": platform.node(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "packages": {name: metadata.version(name) for name in names},
+    }
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    def git(*words: str) -> str:
+        folder = Path(__file__).resolve().parent
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,109 @@
+"""The zoo's experts are what their cards say, and the command that makes them makes the same again after a kill."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hypogen import zoo
+from hypogen.benchmarks import get_benchmark
+from hypogen.experts import RECIPES
+from hypogen.rollouts import rollout
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOOR = {"cheetah-speed": 870.0}
+"""The paper's mean return of its own experts (table 1), where ours must reach it."""
+
+
+def test_has_the_benchmark_that_everything_defaults_to() -> None:
+    assert "cheetah-speed" in zoo.benchmarks()
+
+
+@pytest.mark.parametrize("benchmark", zoo.benchmarks())
+def test_a_few_experts_reach_exactly_what_their_card_says(benchmark: str) -> None:
+    card, experts = zoo.card(benchmark), zoo.load(benchmark)
+    grid = get_benchmark(benchmark).grid
+    assert np.array_equal(experts.specs, grid)
+    assert len(card.returns) == len(card.deviations) == len(card.seeds) == len(grid)
+    few = [0, len(grid) // 3, len(grid) - 1]
+    seeds = [card.seeds[spec] for spec in few]
+    returns = rollout(benchmark, grid[few], experts.actor.select(few), seeds).returns
+    expected = [card.returns[spec] for spec in few]
+    # Another processor may round a product otherwise, and a gait amplifies that over a thousand steps.
+    assert np.allclose(returns.mean(axis=1), expected, rtol=0.03), (returns.mean(axis=1), expected)
+
+
+@pytest.mark.parametrize("benchmark", zoo.benchmarks())
+def test_was_made_by_the_recipe_as_it_is_now(benchmark: str) -> None:
+    card = zoo.card(benchmark)
+    now = dataclasses.asdict(RECIPES[card.recipe])
+    assert {**card.settings, "precision": now["precision"]} == now
+    assert card.seconds > 0 and card.git_commit
+
+
+@pytest.mark.parametrize(("benchmark", "mean"), FLOOR.items())
+def test_as_good_as_the_papers(benchmark: str, mean: float) -> None:
+    card = zoo.card(benchmark)
+    assert card.episodes == 10
+    assert np.mean(card.returns) >= mean and min(card.returns) >= 500
+
+
+def test_small_enough_for_git() -> None:
+    assert sum(file.stat().st_size for file in zoo.ROOT.rglob("*") if file.is_file()) < 30e6
+
+
+def test_unknown_benchmark_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"no experts for 'cheetah-sped': did you mean 'cheetah-speed'\? it has"):
+        zoo.load("cheetah-sped")
+
+
+def test_changed_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = zoo.benchmarks()[0]
+    zoo.add(zoo.load(name), zoo.card(name), tmp_path)
+    monkeypatch.setattr(zoo, "ROOT", tmp_path)
+    zoo.load(name)
+    record = json.loads((tmp_path / name / "experts.json").read_text())
+    record["returns"][0] += 1
+    (tmp_path / name / "experts.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="restore them with git"):
+        zoo.load(name)
+
+
+def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:
+    """The real command with a smaller recipe; its second run goes on from the checkpoint of the first."""
+    program = (
+        "import dataclasses, hypogen.zoo.__main__ as command\n"
+        "small = dict(updates=400, joint_updates=200, hidden_dim=8, batch_size=4, joint_batch_size=2, seed_steps=20,"
+        " exploration_steps=20, evaluate_every=400, evaluation_episodes=1, precision='float32')\n"
+        "command.RECIPES = {'fast': dataclasses.replace(command.RECIPES['fast'], **small)}\n"
+        "command.CHECKPOINT_EVERY_S = 0.2\n"
+        "command.app()\n"
+    )
+
+    def words(place: str) -> list[str]:
+        folder = tmp_path / place
+        options = ["--threads", "1", "--checkpoints", str(folder / "checkpoints"), "--root", str(folder / "zoo")]
+        return [sys.executable, "-c", program, "train", "finger-speed", *options]
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(words("killed"), env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    state = tmp_path / "killed" / "checkpoints" / "finger-speed-0" / "state.npz"
+    deadline = time.monotonic() + 60
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None and state.exists()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for place in ("killed", "undisturbed"):
+        subprocess.run(words(place), env=environment, check=True, capture_output=True, timeout=120)
+    cards = [
+        json.loads((tmp_path / place / "zoo/finger-speed/card.json").read_text()) for place in ("killed", "undisturbed")
+    ]
+    assert cards[0]["digest"] == cards[1]["digest"] and cards[0]["returns"] == cards[1]["returns"]
