@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hypogen.experts.networks import StackedMLP
-from hypogen.experts.settings import TD3Settings
+from hypogen.experts.settings import Schedule, TD3Settings
 from hypogen.experts.td3 import Batch, PopulationTD3
 from hypogen.policy import Policy, fold_condition
 
@@ -47,7 +47,7 @@ class JointTD3:
         """Actions ``[S, E, A]``, without noise, for observations ``[S, E, D]``."""
         return self._agent.act(self._conditioned(observations)).view(*observations.shape[:2], -1)
 
-    def update(self, batch: Batch, noise: Tensor, std: float) -> None:
+    def update(self, batch: Batch, noise: Tensor, now: Schedule) -> None:
         """Update the agent once with the batches of all specs."""
         together = Batch(
             self._conditioned(batch.observations),
@@ -56,7 +56,7 @@ class JointTD3:
             _together(batch.discounts),
             self._conditioned(batch.next_observations),
         )
-        self._agent.update(together, _together(noise), std)
+        self._agent.update(together, _together(noise), now)
 
     def policy(self) -> Policy:
         """A copy of the actor, one a spec, on the CPU."""

@@ -151,7 +151,7 @@ class _Training:
         returns, discounts = n_step_returns(rewards, windows.valid, settings.discount)
         batch = Batch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
         noise = torch.empty_like(windows.actions).normal_(generator=generator)
-        self._learner.update(batch, noise, settings.exploration_std(self._updates))
+        self._learner.update(batch, noise, settings.at(self._updates))
         self._updates += 1
 
     def _begin_step(self) -> tuple[Tensor, Future[Any]]:
@@ -179,7 +179,7 @@ class _Training:
         if self._steps * settings.environments < settings.exploration_steps:
             actions.uniform_(-1, 1, generator=self._generator)
         else:
-            actions.normal_(std=settings.exploration_std(self._updates), generator=self._generator)
+            actions.normal_(std=settings.at(self._updates).exploration_std, generator=self._generator)
             actions.add_(self._learner.act(self._replay.observations.view(*self._shape, -1))).clamp_(-1, 1)
         return actions.flatten(0, 1)
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -23,7 +23,8 @@ class TD3Settings:
             spec; it then parts into the experts (paper: 0, every expert starts from nothing).
         joint_batch_size: Transitions of every spec in one joint update.
         batch_size: Transitions in one update of one expert.
-        learning_rate: Of Adam, for actors and critics.
+        learning_rate: Of Adam, for actors and critics, at the first update.
+        learning_rate_final: The same at the last update, linear in between (paper: no change).
         discount: Of a step's future. Episodes end by a time limit only, so every target bootstraps.
         n_step: Steps of real reward in a target, fewer where an episode ends earlier.
         hidden_dim: Width of the two hidden layers of actors and critics.
@@ -33,9 +34,10 @@ class TD3Settings:
         exploration_initial: Standard deviation of the noise on actions at the first update; of target smoothing, too.
         exploration_final: The same once the schedule has ended.
         exploration_fraction: Fraction of the updates over which the noise falls linearly from the first to the second.
-        saturation_penalty: Weight, in the actor's loss, of the squared length of what goes into its tanh (paper: 0).
-            Without it the first hundred updates drive nearly every action to -1 or 1, where tanh passes no gradient
-            back, and thousands of updates pass before an expert recovers.
+        saturation_penalty: Weight, in the actor's loss, of the squared length of what goes into its tanh (paper: 0);
+            it falls to 0 as the noise falls. Without it the first hundred updates drive nearly every action to -1 or 1,
+            where tanh passes no gradient back, and thousands of updates pass before an expert recovers; but kept up,
+            it holds back the fastest gaits.
         noise_clip: Bound on the smoothing noise that is added to target actions.
         seed_steps: Environment steps a spec before the first update.
         exploration_steps: Environment steps a spec with uniformly random actions.
@@ -55,6 +57,7 @@ class TD3Settings:
     joint_batch_size: int = 16
     batch_size: int = 256
     learning_rate: float = 1e-4
+    learning_rate_final: float = 1e-4
     discount: float = 0.99
     n_step: int = 1
     hidden_dim: int = 256
@@ -103,7 +106,8 @@ class TD3Settings:
         for name in ("tau", "exploration_fraction"):
             self._require(name, 0 < getattr(self, name) <= 1, "in (0, 1]")
         self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
-        self._require("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite")
+        for name in ("learning_rate", "learning_rate_final"):
+            self._require(name, 0 < getattr(self, name) < float("inf"), "positive and finite")
         self._require("joint_updates", self.joint_updates <= self.updates, "at most updates")
         self._require("keep", self.keep in ("last", "best"), "last or best")
         self._require("precision", self.precision in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
@@ -112,28 +116,51 @@ class TD3Settings:
         if not holds:
             raise ValueError(f"experts: {name} must be {what}, not {getattr(self, name)!r}")
 
-    def exploration_std(self, update: int) -> float:
-        """Standard deviation of the exploration noise before the given update (0 is the first)."""
-        progress = min(1.0, update / (self.exploration_fraction * self.updates))
-        return self.exploration_initial + progress * (self.exploration_final - self.exploration_initial)
+    def at(self, update: int) -> Schedule:
+        """What is scheduled for the given update (0 is the first)."""
+        whole, part = update / self.updates, min(1.0, update / (self.exploration_fraction * self.updates))
+        return Schedule(
+            learning_rate=_between(self.learning_rate, self.learning_rate_final, whole),
+            exploration_std=_between(self.exploration_initial, self.exploration_final, part),
+            saturation_penalty=_between(self.saturation_penalty, 0.0, part),
+        )
+
+
+class Schedule(NamedTuple):
+    """The settings that change in the course of a training, as they are at one update."""
+
+    learning_rate: float
+    exploration_std: float
+    saturation_penalty: float
+
+
+def _between(first: float, last: float, progress: float) -> float:
+    return first + progress * (last - first)
 
 
 RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
     {
         "paper": TD3Settings(),
         "fast": TD3Settings(
-            updates=60_000,
-            batch_size=128,
-            learning_rate=5e-4,
+            updates=75_000,
+            joint_updates=40_000,
+            batch_size=64,
+            learning_rate=1e-3,
+            learning_rate_final=1e-4,
             n_step=3,
-            exploration_fraction=0.5,
+            hidden_dim=128,
+            tau=0.02,
+            exploration_initial=0.6,
+            exploration_fraction=0.25,
             saturation_penalty=0.03,
             seed_steps=1000,
             exploration_steps=1000,
+            replay_capacity=5000,
             shared_replay=True,
             precision="auto",
-            evaluate_every=5000,
-            evaluation_episodes=5,
+            evaluate_every=2500,
+            evaluation_episodes=3,
+            keep="best",
         ),
     }
 )

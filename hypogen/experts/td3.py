@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypogen.experts.networks import StackedMLP, Workspace
-from hypogen.experts.settings import TD3Settings
+from hypogen.experts.settings import Schedule, TD3Settings
 from hypogen.policy import Policy, stacked_mlp
 
 
@@ -81,20 +81,22 @@ class PopulationTD3:
         return self.critic.export(self._specs)
 
     @torch.no_grad()
-    def update(self, batch: Batch, noise: Tensor, std: float) -> None:
+    def update(self, batch: Batch, noise: Tensor, now: Schedule) -> None:
         """Update every expert once.
 
         Args:
             batch: what each learns from.
             noise: standard normal ``[S, B, A]``, for the smoothing of target actions.
-            std: what to multiply it by, before it is clipped.
+            now: the learning rate, the noise's deviation before it is clipped, and the penalty.
         """
         settings = self._settings
         self._updates += 1
-        targets = self._targets(batch, noise, std)
+        for adam in (self._actor_adam, self._critic_adam):
+            adam.param_groups[0]["lr"] = now.learning_rate
+        targets = self._targets(batch, noise, now.exploration_std)
         self._update_critics(batch, targets)
         if self._updates % settings.actor_every == 0:
-            self._update_actors(batch)
+            self._update_actors(batch, now.saturation_penalty)
         if self._updates % settings.target_every == 0:
             _move(self.target_actor, self.actor, settings.tau)
             _move(self.target_critic, self.critic, settings.tau)
@@ -135,7 +137,7 @@ class PopulationTD3:
         self._critic_adam.step()
         self.critic.refresh()
 
-    def _update_actors(self, batch: Batch) -> None:
+    def _update_actors(self, batch: Batch, penalty: float) -> None:
         """One step of Adam up the first critic's mean value of the actors' actions ``tanh(z)``, less a penalty on z."""
         self._actor_space.inputs.copy_(batch.observations)
         outputs = self.actor.forward(self._actor_space)
@@ -145,7 +147,6 @@ class PopulationTD3:
         slope = actions.new_full((*actions.shape[:2], 1), -1 / actions.shape[1])
         by_action = self.critic.input_gradient(self._q1_space, slope, self._specs)[:, :, self._observation_dim :]
         by_output = by_action * (1 - actions.square())
-        penalty = self._settings.saturation_penalty
         if penalty:
             by_output.add_(outputs, alpha=2 * penalty / actions.shape[1])
         self.actor.backward(self._actor_space, by_output)

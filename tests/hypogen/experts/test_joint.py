@@ -3,13 +3,14 @@
 import torch
 
 from hypogen.experts.joint import JointTD3
-from hypogen.experts.settings import TD3Settings
+from hypogen.experts.settings import Schedule, TD3Settings
 from hypogen.experts.td3 import Batch, PopulationTD3
 from hypogen.policy import Policy, stacked_mlp
 
 S, B, D, A = 3, 4, 5, 2
 CONDITIONS = torch.tensor([[-1.0, 0.5], [0.2, 0.0], [1.0, -0.3]])
 SETTINGS = TD3Settings(batch_size=7, joint_batch_size=B, hidden_dim=16, learning_rate=1e-2, tau=0.1)
+NOW = Schedule(learning_rate=1e-2, exploration_std=0.4, saturation_penalty=0.0)
 
 
 def random_batch(generator: torch.Generator) -> tuple[Batch, torch.Tensor]:
@@ -25,7 +26,7 @@ def trained(updates: int = 6) -> JointTD3:
     agent = JointTD3(CONDITIONS, D, A, SETTINGS, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     for _ in range(updates):
-        agent.update(*random_batch(generator), std=0.4)
+        agent.update(*random_batch(generator), NOW)
     return agent
 
 
@@ -54,7 +55,7 @@ def test_learns_as_one_agent_on_spec_and_observation() -> None:
             batch.discounts.reshape(1, S * B),
             conditioned(batch.next_observations),
         )
-        plain.update(rows, noise.reshape(1, S * B, A), 0.4)
+        plain.update(rows, noise.reshape(1, S * B, A), NOW)
     observations = torch.randn(S, 9, D)
     torch.testing.assert_close(agent.act(observations), plain.act(conditioned(observations)).view(S, 9, A))
     for key, value in plain.state().items():
@@ -91,7 +92,7 @@ def test_experts_go_their_own_ways_after_parting() -> None:
 
     batch = Batch(normal(S, 7, D), normal(S, 7, A).tanh(), normal(S, 7), 0.9 + 0 * normal(S, 7), normal(S, 7, D))
     for _ in range(2):
-        experts.update(batch, normal(S, 7, A), 0.1)
+        experts.update(batch, normal(S, 7, A), NOW)
     after = experts.policy()
     assert torch.equal(before.weights[1][0], before.weights[1][1])
     assert not torch.equal(after.weights[1][0], after.weights[1][1])

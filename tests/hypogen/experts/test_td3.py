@@ -76,7 +76,7 @@ def weights_after(population: PopulationTD3, updates: int, agents: list[SingleTD
     generator = torch.Generator().manual_seed(1)
     for number in range(1, updates + 1):
         batch, noise = random_batch(generator), torch.randn(S, B, A, generator=generator)
-        population.update(batch, noise, 0.4)
+        population.update(batch, noise, NOW)
         for spec, agent in enumerate(agents):
             agent.update(Batch(*(part[spec] for part in batch)), noise[spec], 0.4, number)
 
@@ -172,7 +172,7 @@ def test_impossible_settings_are_refused(wrong: dict) -> None:
 
 def test_exploration_schedule() -> None:
     settings = TD3Settings(updates=100, exploration_fraction=0.5)
-    assert [round(settings.exploration_std(u), 6) for u in (0, 25, 50, 99)] == [1.0, 0.55, 0.1, 0.1]
+    assert [round(settings.at(u).exploration_std, 6) for u in (0, 25, 50, 99)] == [1.0, 0.55, 0.1, 0.1]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -188,6 +188,6 @@ def test_every_expert_finds_its_own_best_action(precision: str) -> None:
         actions = torch.rand(S, 64, A, generator=generator) * 2 - 1
         returns = -(actions - best).square().sum(-1)
         batch = Batch(observations, actions, returns, torch.zeros(S, 64), observations)
-        population.update(batch, torch.zeros(S, 64, A), 0.0)
+        population.update(batch, torch.zeros(S, 64, A), NOW._replace(exploration_std=0.0))
     found = population.act(0.1 * torch.randn(S, 100, D, generator=generator))
     assert (found - best).abs().mean((1, 2)).max() < 0.2
