@@ -1,9 +1,9 @@
-"""One TD3 agent for all specs, its networks told the spec: what every expert can start from.
+"""A few TD3 agents that serve neighbouring specs together, told the spec: what every expert can start from.
 
-Neighbouring specs move alike, so one network that serves all of them learns from a fraction of the updates that as
+Neighbouring specs move alike, so one network that serves several of them learns from a fraction of the updates that as
 many networks of their own would need. A network on [spec, observation] is, for one spec, exactly a network on the
-observation with another first bias (``hypogen.policy.fold_condition``), so the agent falls apart into one expert a
-spec without any loss, and those can go on learning apart.
+observation with another first bias (``hypogen.policy.fold_condition``), so an agent parts into one expert a spec
+without any loss, and those can go on learning alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hypogen.policy import Policy, fold_condition
 
 
 class JointTD3:
-    """Acts and learns for S experts as ``PopulationTD3`` does, with one agent on [spec, observation].
+    """Acts and learns for S experts as ``PopulationTD3`` does, with fewer agents on [spec, observation].
 
     Args:
         conditions: what the networks are told of each spec ``[S, C]``, around [-1, 1].
-        observation_dim, action_dim, settings, generator: as for ``PopulationTD3``; an update learns from
-            ``settings.joint_batch_size`` transitions of every spec.
+        observation_dim, action_dim, settings, generator: as for ``PopulationTD3``; ``settings.joint_agents`` agents
+            serve as many specs each, in their order, and learn from ``settings.joint_batch_size`` transitions of each.
     """
 
     def __init__(
@@ -38,39 +38,48 @@ class JointTD3:
         generator: torch.Generator,
     ) -> None:
         specs, size = conditions.shape
+        agents = min(settings.joint_agents, specs)
         self._conditions, self._sizes = conditions, (observation_dim, action_dim)
         self._settings, self._generator = settings, generator
-        together = dataclasses.replace(settings, batch_size=specs * settings.joint_batch_size)
-        self._agent = PopulationTD3(1, size + observation_dim, action_dim, together, generator)
+        # The specs of each agent [G, P], as even as can be; an agent with fewer serves its last one twice.
+        shares = np.array_split(np.arange(specs), agents)
+        most = len(shares[0])
+        padded = np.stack([np.resize(np.append(share, share[-1]), most) for share in shares])
+        self._members = torch.as_tensor(padded, device=conditions.device)
+        places = [most * agent + place for agent, share in enumerate(shares) for place in range(len(share))]
+        self._places = torch.as_tensor(places, device=conditions.device)
+        together = dataclasses.replace(settings, batch_size=most * settings.joint_batch_size)
+        self._agents = PopulationTD3(agents, size + observation_dim, action_dim, together, generator)
 
     def act(self, observations: Tensor) -> Tensor:
         """Actions ``[S, E, A]``, without noise, for observations ``[S, E, D]``."""
-        return self._agent.act(self._conditioned(observations)).view(*observations.shape[:2], -1)
+        actions = self._agents.act(self._conditioned(observations))
+        return actions.view(self._members.numel(), observations.shape[1], -1)[self._places]
 
     def update(self, batch: Batch, noise: Tensor, now: Schedule) -> None:
-        """Update the agent once with the batches of all specs."""
+        """Update every agent once, with the batches of all its specs."""
         together = Batch(
             self._conditioned(batch.observations),
-            _together(batch.actions),
-            _together(batch.returns),
-            _together(batch.discounts),
+            self._together(batch.actions),
+            self._together(batch.returns),
+            self._together(batch.discounts),
             self._conditioned(batch.next_observations),
         )
-        self._agent.update(together, _together(noise), now)
+        self._agents.update(together, self._together(noise), now)
 
     def policy(self) -> Policy:
-        """A copy of the actor, one a spec, on the CPU."""
-        return Policy(*_first(*self._parts(self._agent.actor)))
+        """A copy of the actors, one a spec, on the CPU."""
+        return Policy(*_first(*self._parts(self._agents.actor)))
 
     def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A copy of the first critic on the CPU, one a spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
-        return _first(*self._parts(self._agent.critic))
+        """A copy of the first critics on the CPU, one a spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
+        return _first(*self._parts(self._agents.critic))
 
     def part(self) -> PopulationTD3:
-        """Independent experts that act and value as the agent does; their optimisers start afresh."""
+        """Independent experts that act and value as the agents do; their optimisers start afresh."""
         population = PopulationTD3(len(self._conditions), *self._sizes, self._settings, self._generator)
-        for agent, experts in zip(self._agent.networks, population.networks, strict=True):
-            for theirs, ours in zip(experts.linear(), self._parts(agent), strict=True):
+        for agents, experts in zip(self._agents.networks, population.networks, strict=True):
+            for theirs, ours in zip(experts.linear(), self._parts(agents), strict=True):
                 for target, source in zip(theirs, ours, strict=True):
                     target.copy_(source.flatten(0, 1))
             experts.refresh()
@@ -78,35 +87,41 @@ class JointTD3:
 
     def finite(self) -> bool:
         """Whether every weight is a number."""
-        return self._agent.finite()
+        return self._agents.finite()
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that the next updates depend on."""
-        return self._agent.state()
+        return self._agents.state()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Go back to a ``state``."""
-        self._agent.load_state(state)
+        self._agents.load_state(state)
 
     def _conditioned(self, observations: Tensor) -> Tensor:
         conditions = self._conditions.unsqueeze(1).expand(-1, observations.shape[1], -1)
-        return _together(torch.cat([conditions, observations], dim=-1))
+        return self._together(torch.cat([conditions, observations], dim=-1))
+
+    def _together(self, tensor: Tensor) -> Tensor:
+        """Rows ``[S, B, …]`` of the specs as those of the agents that serve them, ``[G, P * B, …]``."""
+        if self._members.numel() != len(tensor):
+            tensor = tensor[self._members.flatten()]
+        return tensor.reshape(len(self._members), -1, *tensor.shape[2:])
 
     def _parts(self, network: StackedMLP) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """What each of N stacked networks is for every spec: weights ``[N, S, out, in]`` and biases ``[N, S, out]``."""
+        """What N agents' networks (actors, or twin critics) are for every spec, with leading axes ``[N / G, S]``."""
         weights, biases = network.linear()
-        folded = [fold_condition(w, b, self._conditions) for w, b in zip(weights[0], biases[0], strict=True)]
+        size = network.count // len(self._members)
+        told = self._conditions[self._members].repeat(size, 1, 1)
+        folded = [fold_condition(*layer) for layer in zip(weights[0], biases[0], told, strict=True)]
         first = tuple(torch.stack(tensors) for tensors in zip(*folded, strict=True))
 
+        def of_specs(layer: Tensor) -> Tensor:
+            return layer.reshape(size, -1, *layer.shape[2:])[:, self._places]
+
         def repeat(layer: Tensor) -> Tensor:
-            return layer.unsqueeze(1).expand(-1, len(self._conditions), *layer.shape[1:])
+            return of_specs(layer.unsqueeze(1).expand(-1, self._members.shape[1], *layer.shape[1:]))
 
-        return (first[0], *map(repeat, weights[1:])), (first[1], *map(repeat, biases[1:]))
-
-
-def _together(tensor: Tensor) -> Tensor:
-    """Rows ``[S, B, …]`` of all specs as those of one network, ``[1, S * B, …]``."""
-    return tensor.flatten(0, 1).unsqueeze(0)
+        return (of_specs(first[0]), *map(repeat, weights[1:])), (of_specs(first[1]), *map(repeat, biases[1:]))
 
 
 def _first(weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -19,12 +19,13 @@ class TD3Settings:
 
     Attributes:
         updates: Gradient updates of each expert, after the seed steps.
-        joint_updates: How many of these, the first, are made by one agent for all specs whose networks are told the
-            spec; it then parts into the experts (paper: 0, every expert starts from nothing).
+        joint_updates: How many of these, the first, are made by agents that serve neighbouring specs together and are
+            told the spec; they then part into the experts (paper: 0, every expert starts from nothing).
+        joint_agents: How many such agents there are.
         joint_batch_size: Transitions of every spec in one joint update.
         batch_size: Transitions in one update of one expert.
         learning_rate: Of Adam, for actors and critics, at the first update.
-        learning_rate_final: The same at the last update, linear in between (paper: no change).
+        learning_rate_final: The same at the last update, linear in between; None for no change (paper).
         discount: Of a step's future. Episodes end by a time limit only, so every target bootstraps.
         n_step: Steps of real reward in a target, fewer where an episode ends earlier.
         hidden_dim: Width of the two hidden layers of actors and critics.
@@ -54,10 +55,11 @@ class TD3Settings:
 
     updates: int = 1_000_000
     joint_updates: int = 0
+    joint_agents: int = 1
     joint_batch_size: int = 16
     batch_size: int = 256
     learning_rate: float = 1e-4
-    learning_rate_final: float = 1e-4
+    learning_rate_final: float | None = None
     discount: float = 0.99
     n_step: int = 1
     hidden_dim: int = 256
@@ -84,6 +86,7 @@ class TD3Settings:
         counts: tuple[str, ...] = (
             "updates",
             "batch_size",
+            "joint_agents",
             "joint_batch_size",
             "n_step",
             "hidden_dim",
@@ -107,7 +110,8 @@ class TD3Settings:
             self._require(name, 0 < getattr(self, name) <= 1, "in (0, 1]")
         self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
         for name in ("learning_rate", "learning_rate_final"):
-            self._require(name, 0 < getattr(self, name) < float("inf"), "positive and finite")
+            rate = getattr(self, name)
+            self._require(name, rate is None or 0 < rate < float("inf"), "positive and finite")
         self._require("joint_updates", self.joint_updates <= self.updates, "at most updates")
         self._require("keep", self.keep in ("last", "best"), "last or best")
         self._require("precision", self.precision in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
@@ -118,9 +122,10 @@ class TD3Settings:
 
     def at(self, update: int) -> Schedule:
         """What is scheduled for the given update (0 is the first)."""
+        last_rate = self.learning_rate if self.learning_rate_final is None else self.learning_rate_final
         whole, part = update / self.updates, min(1.0, update / (self.exploration_fraction * self.updates))
         return Schedule(
-            learning_rate=_between(self.learning_rate, self.learning_rate_final, whole),
+            learning_rate=_between(self.learning_rate, last_rate, whole),
             exploration_std=_between(self.exploration_initial, self.exploration_final, part),
             saturation_penalty=_between(self.saturation_penalty, 0.0, part),
         )

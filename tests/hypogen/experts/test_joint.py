@@ -72,7 +72,7 @@ def test_parts_into_experts_that_act_and_value_the_same() -> None:
     torch.testing.assert_close(stacked_mlp(*experts.q1(), pairs), stacked_mlp(*agent.q1(), pairs))
 
     mine = conditioned(observations)
-    whole = agent._agent
+    whole = agent._agents
     target = torch.tanh(stacked_mlp(*whole.target_actor.linear(), mine)).view(S, 9, A)
     torch.testing.assert_close(Policy(*experts.target_actor.export())(observations), target)
     pairs_of_both = pairs.repeat(2, 1, 1)  # the experts' critics stand as [all first, all second]

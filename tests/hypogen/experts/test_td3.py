@@ -13,6 +13,7 @@ S, B, D, A = 3, 16, 5, 2
 SETTINGS = TD3Settings(
     batch_size=B, hidden_dim=24, learning_rate=1e-2, tau=0.1, actor_every=2, target_every=3, saturation_penalty=0.02
 )
+NOW = SETTINGS.at(0)._replace(exploration_std=0.4)
 
 
 class SingleTD3:
@@ -170,8 +171,12 @@ def test_impossible_settings_are_refused(wrong: dict) -> None:
         TD3Settings(**wrong)
 
 
-def test_exploration_schedule() -> None:
-    settings = TD3Settings(updates=100, exploration_fraction=0.5)
+def test_schedules() -> None:
+    settings = TD3Settings(updates=100, exploration_fraction=0.5, saturation_penalty=0.4)
+    assert [round(settings.at(u).saturation_penalty, 6) for u in (0, 25, 50, 99)] == [0.4, 0.2, 0.0, 0.0]
+    assert {settings.at(u).learning_rate for u in (0, 50, 100)} == {1e-4}
+    falling = TD3Settings(updates=100, learning_rate=1e-3, learning_rate_final=1e-4)
+    assert [round(falling.at(u).learning_rate, 6) for u in (0, 50, 100)] == [1e-3, 5.5e-4, 1e-4]
     assert [round(settings.at(u).exploration_std, 6) for u in (0, 25, 50, 99)] == [1.0, 0.55, 0.1, 0.1]
 
 
@@ -188,6 +193,6 @@ def test_every_expert_finds_its_own_best_action(precision: str) -> None:
         actions = torch.rand(S, 64, A, generator=generator) * 2 - 1
         returns = -(actions - best).square().sum(-1)
         batch = Batch(observations, actions, returns, torch.zeros(S, 64), observations)
-        population.update(batch, torch.zeros(S, 64, A), NOW._replace(exploration_std=0.0))
+        population.update(batch, torch.zeros(S, 64, A), settings.at(0)._replace(exploration_std=0.0))
     found = population.act(0.1 * torch.randn(S, 100, D, generator=generator))
     assert (found - best).abs().mean((1, 2)).max() < 0.2
