@@ -41,8 +41,8 @@ class Batch:
         flat = {name: getattr(demonstrations, name).flatten(1, 2).to(device) for name in _sampled()}
         return cls(specs=demonstrations.specs, **flat)
 
-    def samples(self, part: slice) -> Batch:
-        """A part of each spec's transitions."""
+    def samples(self, part: slice | Tensor) -> Batch:
+        """Some of each spec's transitions, the same rows for all."""
         return replace(self, **{name: getattr(self, name)[:, part] for name in _sampled()})
 
 

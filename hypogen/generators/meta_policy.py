@@ -87,9 +87,7 @@ class MetaPolicy(FewShotGenerator):
         """One step of gradient descent for each spec on its own loss; `boost` [S, 1] multiplies the first bias's."""
         theta = [*policy.weights, *policy.biases]
         # The action loss is a mean over specs too, and each spec descends its own.
-        slopes = torch.autograd.grad(
-            policy.specs * action_loss(policy, support), theta, create_graph=differentiable
-        )
+        slopes = torch.autograd.grad(policy.specs * action_loss(policy, support), theta, create_graph=differentiable)
         rates: list[Any] = [self.settings.inner_learning_rate] * len(theta)
         rates[len(policy.weights)] = self.settings.inner_learning_rate * boost
         moved = [value - rate * slope for value, rate, slope in zip(theta, rates, slopes, strict=True)]
