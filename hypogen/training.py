@@ -111,7 +111,9 @@ class _Run:
         self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
     ) -> None:
         self.generator, self.settings, self.seed, self.device = generator, settings, seed, device
-        self.data = _flatten(demonstrations, device)
+        if demonstrations.rewards.numel() == 0:
+            raise ValueError("there are no demonstrations to train on")
+        self.data = Batch.of(demonstrations, device)
         self.optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate, fused=True)
         self.epoch = self.step = 0
         self.rows: list[Row] = []
@@ -121,6 +123,13 @@ class _Run:
             raise ValueError(
                 f"batch_size {settings.batch_size} is less than one sample for each of the {self.specs_per_batch} "
                 "specs of a step: raise it, or set specs_per_batch"
+            )
+        samples = self.data.rewards.shape[1]
+        fewest = samples // self._steps_of(samples)
+        if fewest < generator.least_samples:
+            raise ValueError(
+                f"batch_size {settings.batch_size} leaves {fewest} sample of a spec in a step, but "
+                f"{type(generator).__name__} needs {generator.least_samples}: raise it, or set specs_per_batch"
             )
 
     def advance(self) -> None:
@@ -143,7 +152,7 @@ class _Run:
             self.rows.append({"epoch": self.epoch, "step": self.step, **losses})
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
-        weights = self.settings.weights()
+        weights = {**self.settings.weights(), **self.generator.loss_weights()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             losses = self.generator.losses(batch)
         total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
@@ -155,12 +164,15 @@ class _Run:
     def _batches(self) -> Iterator[Batch]:
         """Every sample of every spec once: steps of `specs_per_batch` specs, nearly equal in size."""
         specs, samples = self.data.observations.shape[:2]
-        a_spec = max(1, self.settings.batch_size // self.specs_per_batch)
         order = torch.rand(specs, samples).argsort(dim=1).to(self.device)
         groups = -(-specs // self.specs_per_batch)
-        for columns in order.tensor_split(-(-samples // a_spec), dim=1):
+        for columns in order.tensor_split(self._steps_of(samples), dim=1):
             for rows in torch.randperm(specs).tensor_split(groups) if groups > 1 else [torch.arange(specs)]:
                 yield _pick(self.data, rows, columns)
+
+    def _steps_of(self, samples: int) -> int:
+        """Steps in which a spec with so many samples meets each of them once."""
+        return -(-samples // max(1, self.settings.batch_size // self.specs_per_batch))
 
     def _check(self, losses: Row, parameters: bool) -> None:
         finite = all(np.isfinite(value) for value in losses.values())
@@ -211,26 +223,6 @@ class _Run:
         passing = ("epochs", "checkpoint_every_s", "log_every")
         kept = {key: value for key, value in asdict(self.settings).items() if key not in passing}
         return {**kept, "seed": self.seed, "generator": _describe(self.generator), "specs": self.data.specs.tolist()}
-
-
-def _flatten(demonstrations: Demonstrations, device: torch.device) -> Batch:
-    """All transitions of each spec in one row: episodes and steps [E, T] become samples [E * T]."""
-    demos = demonstrations
-
-    def samples(tensor: Tensor) -> Tensor:
-        return tensor.flatten(1, 2).to(device)
-
-    specs = torch.as_tensor(np.asarray(demos.specs, dtype=np.float64))
-    if len(specs) == 0 or demos.rewards.numel() == 0:
-        raise ValueError("there are no demonstrations to train on")
-    return Batch(
-        specs,
-        samples(demos.observations),
-        samples(demos.actions),
-        samples(demos.rewards),
-        samples(demos.next_observations),
-        samples(demos.values),
-    )
 
 
 def _pick(data: Batch, rows: Tensor, columns: Tensor) -> Batch:

@@ -28,6 +28,9 @@ GENERATOR_STEP_S = 4.0e-3
 GENERATOR_PARAMETER_S = 3.0e-9
 """A generator's training step: a constant part, and one for each parameter that Adam touches."""
 
+META_STEP = 4.0
+"""How many times as long a step takes that differentiates through the inner steps of MAML."""
+
 SAMPLES = 8
 """Artifacts of a kind that are looked at to learn how long one takes here."""
 
@@ -78,7 +81,8 @@ def nominal_seconds(node: Node) -> float:
         return node.work * (EXPERT_UPDATE_S + EXPERT_SAMPLE_S * settings["batch_size"] * settings["hidden_dim"] ** 2)
     if node.kind == "generator":
         steps = node.work / node.payload["training"]["batch_size"]
-        return steps * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
+        relative = META_STEP if node.payload["method"] == "meta_policy" else 1.0
+        return steps * relative * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
     return node.work * STEP_S
 
 

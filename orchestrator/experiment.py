@@ -367,7 +367,21 @@ def check(source: Source) -> Experiment:
         raise ConfigError(_explain(error, source)) from None
     for name in experiment.benchmarks:
         _check_benchmark(experiment, get_benchmark(name), source)
+    _check_adaptation(experiment, source)
     return experiment
+
+
+def _check_adaptation(experiment: Experiment, source: Source) -> None:
+    """A few-shot method cannot adapt on more demonstrations of a spec than there are."""
+    there = experiment.demonstrations.episodes
+    for method, settings in experiment.methods.items():
+        wanted = getattr(settings, "adaptation_episodes", None)
+        if wanted is not None and wanted > there:
+            where = source.origin(("methods", method, "adaptation_episodes"))
+            raise ConfigError(
+                f"{where}: {method}.adaptation_episodes: {wanted} is more than demonstrations.episodes ({there}). "
+                "Raise those, or leave it out to adapt on all there are."
+            )
 
 
 def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Source) -> None:

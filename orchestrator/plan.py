@@ -22,7 +22,7 @@ from hypogen import experts, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.experts import TD3Settings
 from hypogen.generators import GENERATORS
-from hypogen.splits import in_distribution
+from hypogen.splits import Split, in_distribution
 from orchestrator.experiment import Cell, DemonstrationChoice, Experiment
 
 VERSIONS = {"experts": 1, "demonstrations": 1, "generator": 1, "rollouts": 1, "run": 1, "study": 1, "validation": 1}
@@ -165,12 +165,17 @@ def add_generator(
     experiment: Experiment,
     benchmark: Benchmark,
     population: str,
-    train: Sequence[int],
+    split: Split,
     seed: int,
     method: str,
 ) -> str:
-    """A generator of the given method, trained on the demonstrations of the ``train`` specs."""
-    demonstrations = add_demonstrations(plan, experiment, benchmark, population, train)
+    """A generator of the given method, trained on the demonstrations of the split's training specs.
+
+    A few-shot method also gets, under ``adapt``, the specs that it adapts to once it is trained: all of the split's.
+    """
+    train, few_shot = split.train, GENERATORS[method].few_shot
+    adapt = sorted({*split.train, *split.test}) if few_shot else []
+    demonstrations = add_demonstrations(plan, experiment, benchmark, population, {*train, *adapt})
     payload = {
         **generator_settings(experiment, benchmark, method),
         "benchmark": benchmark.name,
@@ -178,6 +183,8 @@ def add_generator(
         "train": benchmark.grid[list(train)].tolist(),
         "seed": derive_seed("generator", experiment.seed, benchmark.name, seed),
     }
+    if few_shot:
+        payload["adapt"] = benchmark.grid[adapt].tolist()
     work = float(experiment.training.epochs) * len(train) * experiment.demonstrations.episodes * benchmark.episode_steps
     label = f"{benchmark.name} {method} split {seed}"
     return plan.add("generator", label, payload, demonstrations, work)
@@ -236,7 +243,7 @@ def _add_generator_run(
     role_of = {index: role for role in experiment.evaluation.roles for index in roles[role]}
     inside = in_distribution(benchmark.grid[list(split.train)], benchmark.grid)
     measured = tuple((index, role_of[index], bool(inside[index])) for index in sorted(role_of))
-    generator = add_generator(plan, experiment, benchmark, population, split.train, seed, method)
+    generator = add_generator(plan, experiment, benchmark, population, split, seed, method)
     return _add_run(plan, experiment, benchmark, row, generator, measured)
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from hypogen import training
 from hypogen.benchmarks import get_benchmark
+from hypogen.generators import GENERATORS, FewShotGenerator
 from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
 from hypogen.splits import random_split
@@ -102,12 +103,13 @@ def folds(plan: Plan, experiment: Experiment) -> list[Fold]:
                     f"search.validation_fraction: the {len(train)} training specs of {name} cannot be divided: {error}"
                 ) from None
             kept = [train[index] for index in held_out.train]
+            shown = train if GENERATORS[experiment.search.method].few_shot else kept
             found.append(
                 Fold(
                     name,
                     benchmark.grid[kept].tolist(),
                     benchmark.grid[[train[index] for index in held_out.test]].tolist(),
-                    plans.add_demonstrations(plan, experiment, benchmark, population, kept),
+                    plans.add_demonstrations(plan, experiment, benchmark, population, shown),
                     derive_seed("search", experiment.seed, name, seed),
                 )
             )
@@ -325,7 +327,7 @@ def _apply(point: dict[str, Any], config: dict[str, Any], method: str) -> dict[s
 def _fold(store: Store, fixed: dict[str, Any], point: dict[str, Any]) -> Callable[[int], float]:
     """A function that trains one fold on to a number of epochs and returns its return on the held-out specs."""
     generator = stages.build_generator(point)
-    demonstrations = stages.load_demonstrations(store, point)
+    demonstrations = stages.load_demonstrations(store, point, point["train"])
     workspace = Workspace(store, "search", f"{fixed['study']}-{content_key('validation', point)}")
     validation = np.asarray(point["validation"], dtype=np.float64)
     seeds = [
@@ -345,8 +347,10 @@ def _fold(store: Store, fixed: dict[str, Any], point: dict[str, Any]) -> Callabl
             device=device,
         )
         workspace.sync()
+        if isinstance(generator, FewShotGenerator):
+            generator.adapt(stages.load_demonstrations(store, point, point["validation"]))
         with torch.no_grad():
-            policy = generator.policy(torch.tensor(validation)).to("cpu")
+            policy = generator.policy(validation).to("cpu")
         return float(rollout(point["benchmark"], validation, policy, seeds).returns.mean())
 
     return step

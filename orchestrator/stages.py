@@ -21,7 +21,7 @@ from hypogen import experts, generators, training, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.demonstrations import Demonstrations, collect
 from hypogen.experts import Experts, TD3Settings
-from hypogen.generators import Generator, get_generator, parameter_count, storage
+from hypogen.generators import FewShotGenerator, Generator, get_generator, parameter_count, storage
 from hypogen.policy import Policy, PolicyShape
 from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
@@ -156,11 +156,10 @@ def make_demonstrations(store: Store, payload: Mapping[str, Any], folder: Path, 
 
 
 def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
-    """Train a generator, and generate its policy for every spec of the benchmark's grid."""
-    benchmark = get_benchmark(payload["benchmark"])
+    """Train a generator, and generate its policy for every spec that it can have one for."""
     settings = TrainingSettings(**payload["training"])
     generator = build_generator(payload)
-    demonstrations = load_demonstrations(store, payload)
+    demonstrations = load_demonstrations(store, payload, payload["train"])
     curve = training.fit(
         generator,
         demonstrations,
@@ -172,8 +171,7 @@ def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task:
     )
     generator.to("cpu")
     storage.save(generator, folder)
-    with torch.no_grad():
-        generator.policy(torch.tensor(benchmark.grid)).save(folder / POLICY)
+    policies(store, generator, payload).save(folder / POLICY)
     rows = [
         {"epoch": row["epoch"], "step": row["step"], "metric": metric, "value": value}
         for row in curve
@@ -195,14 +193,27 @@ def generator_arguments(payload: Mapping[str, Any]) -> tuple[str, Benchmark, Pol
     return payload["method"], get_benchmark(payload["benchmark"]), PolicyShape(**payload["policy"]), settings
 
 
-def load_demonstrations(store: Store, payload: Mapping[str, Any]) -> Demonstrations:
-    """The demonstrations of the payload's training specs, in its order, and of no other spec."""
+def policies(store: Store, generator: Generator, payload: Mapping[str, Any]) -> Policy:
+    """The trained generator's policies for the specs that ``known_specs`` lists; a few-shot method adapts first."""
+    if isinstance(generator, FewShotGenerator):
+        generator.adapt(load_demonstrations(store, payload, payload["adapt"]))
+    with torch.no_grad():
+        return generator.policy(known_specs(payload))
+
+
+def known_specs(payload: Mapping[str, Any]) -> np.ndarray:
+    """The specs ``[S, C]`` that a generator has policies for: the whole grid, or those that it adapted to."""
+    return np.array(payload["adapt"] if "adapt" in payload else get_benchmark(payload["benchmark"]).grid)
+
+
+def load_demonstrations(store: Store, payload: Mapping[str, Any], specs: Sequence[Any]) -> Demonstrations:
+    """The demonstrations of ``specs``, in this order, of those among the payload's inputs."""
     parts = [
         Demonstrations.load(store.folder("demonstrations", key) / "demonstrations.safetensors")
         for key in payload["demonstrations"]
     ]
     together = Demonstrations.concatenate(parts)
-    return together.select(_rows(together.specs.numpy(), payload["train"]))
+    return together.select(_rows(together.specs.numpy(), specs))
 
 
 def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
@@ -212,7 +223,8 @@ def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: 
         population = Experts.load(source)
         known, policy = population.specs, population.actor
     else:
-        known, policy = get_benchmark(payload["benchmark"]).grid, Policy.load(source / POLICY)
+        generator = store.manifest("generator", payload["policy"])["payload"]
+        known, policy = known_specs(generator), Policy.load(source / POLICY)
     policy = policy.select(_rows(known, payload["specs"]))
     episodes = rollout(payload["benchmark"], payload["specs"], policy, payload["seeds"], threads=task.threads)
     save_file(

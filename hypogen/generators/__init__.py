@@ -12,13 +12,18 @@ import torch
 from hypogen.benchmarks import Benchmark
 from hypogen.generators.base import Batch, Generator, parameter_breakdown, parameter_count
 from hypogen.generators.cond_policy import CondPolicy, CondPolicySettings
+from hypogen.generators.few_shot import FewShotGenerator
 from hypogen.generators.hyperzero import HyperZero, HyperZeroSettings
 from hypogen.generators.hypogen import HyPoGen, HyPoGenSettings
+from hypogen.generators.meta_policy import MetaPolicy, MetaPolicySettings
+from hypogen.generators.pearl import PEARL, PEARLSettings
+from hypogen.generators.uvfa import UVFA, UVFASettings
 from hypogen.policy import PolicyShape
 
 __all__ = [
     "GENERATORS",
     "Batch",
+    "FewShotGenerator",
     "Generator",
     "GeneratorEntry",
     "build",
@@ -41,7 +46,10 @@ class GeneratorEntry:
 GENERATORS: dict[str, GeneratorEntry] = {
     "hypogen": GeneratorEntry(HyPoGenSettings, HyPoGen),
     "hyperzero": GeneratorEntry(HyperZeroSettings, HyperZero),
+    "uvfa": GeneratorEntry(UVFASettings, UVFA),
     "cond_policy": GeneratorEntry(CondPolicySettings, CondPolicy),
+    "meta_policy": GeneratorEntry(MetaPolicySettings, MetaPolicy, few_shot=True),
+    "pearl": GeneratorEntry(PEARLSettings, PEARL, few_shot=True),
 }
 """Every method, by name."""
 

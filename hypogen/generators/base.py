@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark
 from hypogen.policy import Policy, PolicyShape
+
+if TYPE_CHECKING:  # importing it for real would load the simulators, which a generator does not need
+    from hypogen.demonstrations import Demonstrations
 
 Specs = np.ndarray | Tensor
 """Raw specs [S, C] in the benchmark's units, never scaled by the caller."""
@@ -32,13 +35,32 @@ class Batch:
     next_observations: Tensor
     values: Tensor
 
+    @classmethod
+    def of(cls, demonstrations: Demonstrations, device: torch.device | str = "cpu") -> Batch:
+        """All transitions of each spec in one row: episodes and steps [E, T] become samples [E * T]."""
+        flat = {name: getattr(demonstrations, name).flatten(1, 2).to(device) for name in _sampled()}
+        return cls(specs=demonstrations.specs, **flat)
+
+    def samples(self, part: slice | Tensor) -> Batch:
+        """Some of each spec's transitions, the same rows for all."""
+        return replace(self, **{name: getattr(self, name)[:, part] for name in _sampled()})
+
+
+def _sampled() -> list[str]:
+    """Names of a batch's fields that have a row a transition."""
+    return [field.name for field in fields(Batch) if field.name != "specs"]
+
 
 class Generator(nn.Module, ABC):
     """A method that maps specs to policies, trained by imitation (paper, equation 1).
 
     Subclasses take (benchmark, shape, settings), where settings is a frozen dataclass of theirs whose defaults are the
     paper's, and draw their first weights from torch's global random numbers.
+
+    least_samples: transitions of a spec that `losses` needs at least.
     """
+
+    least_samples: ClassVar[int] = 1
 
     def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: Any) -> None:
         super().__init__()
@@ -52,8 +74,20 @@ class Generator(nn.Module, ABC):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalar losses of a batch by name, unweighted; always "action", with a Q head also "value" and "td"."""
 
+    def loss_weights(self) -> dict[str, float]:
+        """Weights of losses that only this method has, by name; a loss that nobody weighs counts fully."""
+        return {}
+
     def extra_repr(self) -> str:
         return f"{self.benchmark.name}, {self.shape}, {self.settings}"
+
+
+def raw_specs(benchmark: Benchmark, specs: Specs) -> np.ndarray:
+    """The specs as float64 [S, C]; ValueError for another shape."""
+    raw = np.asarray(specs, dtype=np.float64)
+    if raw.ndim != 2 or raw.shape[1] != benchmark.grid.shape[1]:
+        raise ValueError(f"{benchmark.name} wants specs [S, {benchmark.grid.shape[1]}], not {list(raw.shape)}")
+    return raw
 
 
 def require_at_least(settings: object, minimum: int, *names: str) -> None:
@@ -62,6 +96,14 @@ def require_at_least(settings: object, minimum: int, *names: str) -> None:
         value = getattr(settings, name)
         if not isinstance(value, int) or value < minimum:
             raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+
+
+def require_positive(settings: object, *names: str) -> None:
+    """ValueError that names the setting, unless each named setting is a finite number above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not 0.0 < value < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, not {value!r}")
 
 
 def require_one_of(settings: object, name: str, known: tuple[str, ...]) -> None:

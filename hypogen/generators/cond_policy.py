@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypogen.benchmarks import Benchmark
 from hypogen.generators.base import Batch, Generator, Specs, require_at_least, require_one_of
+from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.value import action_loss
-from hypogen.policy import Policy, PolicyShape, fold_condition
+from hypogen.policy import Policy, PolicyShape
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,10 @@ class CondPolicy(Generator):
         super().__init__(benchmark, shape, settings)
         sizes = shape.sizes(settings.embedding_dim + benchmark.observation_dim, benchmark.action_dim)
         self.encoder = SpecEncoder(benchmark, settings.embedding_dim, settings.spec_scaling)
-        self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in sizes)
+        self.layers = ConditionedLayers(sizes)
 
     def policy(self, specs: Specs) -> Policy:
-        embedding = self.encoder(specs)
-        layers: list[Any] = list(self.layers)
-        first, rest, count = layers[0], layers[1:], len(embedding)
-        weight, bias = fold_condition(first.weight, first.bias, embedding)
-        return Policy(
-            (weight, *(layer.weight.expand(count, -1, -1) for layer in rest)),
-            (bias, *(layer.bias.expand(count, -1) for layer in rest)),
-        )
+        return Policy(*self.layers.fold(self.encoder(specs)))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return {"action": action_loss(self.policy(batch.specs), batch)}

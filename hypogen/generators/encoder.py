@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import Specs
+from hypogen.generators.base import Specs, raw_specs
 
 SpecScaling = Literal["unit", "raw"]
 SPEC_SCALINGS: tuple[str, ...] = ("unit", "raw")
@@ -48,9 +47,6 @@ class SpecEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, specs: Specs) -> Tensor:
-        raw = np.asarray(specs, dtype=np.float64)
-        if raw.ndim != 2 or raw.shape[1] != self.benchmark.grid.shape[1]:
-            expected = f"[S, {self.benchmark.grid.shape[1]}]"
-            raise ValueError(f"{self.benchmark.name} wants specs {expected}, not {list(raw.shape)}")
+        raw = raw_specs(self.benchmark, specs)
         scaled = self.benchmark.scale(raw) if self.scaling == "unit" else raw
         return self.stages(torch.as_tensor(scaled).to(next(self.parameters())))

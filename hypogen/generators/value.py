@@ -1,4 +1,4 @@
-"""The generated Q head and the losses that teach it (HyperZero and HyPoGen).
+"""The generated Q head (HyperZero and HyPoGen) and the losses that teach a Q function (these and UVFA).
 
 Q is learned in units of 1/(1 - discount): MuJoCo rewards lie in [0, 1], so the expert's Q1 reaches 100 while the
 normalised value lies in about [0, 1] like the action errors beside it. With Q in raw units a weight of 0.01 would let
@@ -53,14 +53,16 @@ def action_loss(policy: Policy, batch: Batch) -> Tensor:
     return functional.mse_loss(policy(batch.observations), batch.actions)
 
 
-def imitation_losses(policy: Policy, critic: Critic, batch: Batch, discount: float) -> dict[str, Tensor]:
+def imitation_losses(
+    policy: Policy, critic: Critic, batch: Batch, discount: float, taken: Tensor | None = None
+) -> dict[str, Tensor]:
     """The three losses of a method with a Q head, unweighted.
 
     action: see `action_loss`. value: MSE of Q(s, a) to the expert's Q1. td: MSE of Q(s, a) to
     r + discount * Q(s', pi(s')), whose gradient stops at the target, so the policy learns from the action loss alone.
-    Episodes end by the clock only; the next state's value always counts.
+    Episodes end by the clock only; the next state's value always counts. a is `taken` [S, B, A], else the expert's.
     """
-    predicted = critic(batch.observations, batch.actions)
+    predicted = critic(batch.observations, batch.actions if taken is None else taken)
     with torch.no_grad():
         following = critic(batch.next_observations, policy(batch.next_observations))
         target = (1.0 - discount) * batch.rewards + discount * following

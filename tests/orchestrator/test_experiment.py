@@ -68,6 +68,11 @@ WRONG = [
     ("methods: {hypogen: {blockz: 3}}", "methods.hypogen.blockz", "did you mean 'blocks'?"),
     ("methods: {hypogen: {blocks: 0}}", "methods.hypogen.blocks", "at least 1"),
     ("methods: {hypogen: {blocks: many}}", "methods.hypogen.blocks", "valid integer"),
+    (
+        "methods: {pearl: {adaptation_episodes: 2}}",
+        "pearl.adaptation_episodes",
+        "more than demonstrations.episodes (1)",
+    ),
     ("benchmarks: [cheeta-speed]", "benchmarks", "did you mean 'cheetah-speed'?"),
     ("benchmarks: [liftcube-damping]", "benchmarks", "no environment yet"),
     ("benchmarks: []", "benchmarks", "at least one"),

@@ -97,6 +97,29 @@ def test_a_run_is_labelled_as_its_split_says(tiny: Callable[..., Path]) -> None:
     assert len(expert.specs) == 5 and expert.row["split_seed"] is None
 
 
+def test_only_few_shot_methods_get_demonstrations_of_test_specs(tiny: Callable[..., Path]) -> None:
+    """And only to adapt on: a training without them is the same artifact, whatever is measured."""
+    methods = {"hypogen": {}, "uvfa": {}, "meta_policy": {}, "pearl": {}}
+    narrow = {"methods": methods, "specs": {"every": 2}, "split": {"train_fraction": 0.2, "seeds": [0]}}
+    plan = plan_of(tiny(**narrow))
+    for run in plan.runs.values():
+        generator, few_shot = plan.nodes[run.policy], run.row["method"] in ("meta_policy", "pearl")
+        learned = [plan.nodes[key].payload["specs"] for key in generator.inputs]
+        seen = [spec for specs in learned for spec in specs]
+        measured = [get_benchmark("cheetah-speed").grid[index].tolist() for index, _, _ in run.specs]
+        assert run.row["few_shot"] == few_shot == ("adapt" in generator.payload)
+        assert all(spec in seen for spec in generator.payload["train"])
+        if few_shot:
+            assert generator.payload["adapt"] == sorted(generator.payload["train"] + measured)
+            assert all(spec in seen for spec in measured)
+        else:
+            assert all(any(spec in generator.payload["train"] for spec in specs) for specs in learned)
+    both = plan_of(tiny(**narrow, evaluation={"episodes": 2, "roles": ["train", "test"]}))
+    assert kinds(both)["generator"] == kinds(plan)["generator"]
+    fewer = plan_of(tiny(**narrow), None, "pearl.adaptation_episodes=1")
+    assert len(kinds(fewer)["generator"] - kinds(plan)["generator"]) == 1
+
+
 def test_explicit_splits(tiny: Callable[..., Path]) -> None:
     split = {"train": [[1.0], [10.0]], "test": [[float(v)] for v in range(2, 10)], "seeds": [0]}
     plan = plan_of(tiny(specs={}, split=split))

@@ -40,6 +40,18 @@ def test_trials_are_judged_on_training_specs_that_they_do_not_train_on(tiny: Cal
     assert not [spec for spec in fold.train + fold.validation if spec in benchmark.grid[list(split.test)].tolist()]
 
 
+def test_a_few_shot_method_gets_demonstrations_of_the_specs_it_is_judged_on(tiny: Callable[..., Path]) -> None:
+    changes = {**CHANGES, "specs": {}, "split": {"train_fraction": 0.2, "seeds": [0]}}
+    for method, extra in (("cond_policy", False), ("pearl", True)):
+        chosen = {**changes, "methods": [method], "search": {**SEARCH, "method": method}}
+        experiment = search.check_point(load(tiny(**chosen)))
+        plan = Plan(experiment)
+        (fold,) = search.folds(plan, experiment)
+        seen = [spec for key in fold.demonstrations for spec in plan.nodes[key].payload["specs"]]
+        assert all(spec in seen for spec in fold.train)
+        assert all(spec in seen for spec in fold.validation) == extra
+
+
 def test_a_training_set_of_one_spec_cannot_be_divided(tiny: Callable[..., Path]) -> None:
     experiment = search.check_point(load(tiny(**{**CHANGES, "split": {"train_fraction": 0.2, "seeds": [0]}})))
     with pytest.raises(ConfigError, match="validation_fraction: the 1 training specs"):

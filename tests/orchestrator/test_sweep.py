@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
+from hypogen.policy import Policy
+from orchestrator import stages
+from orchestrator.experiment import expand, load
+from orchestrator.plan import build
+from orchestrator.store import Store
 from results.store import ResultStore
 
 from .conftest import ROOT, environment, sweep
@@ -86,6 +93,49 @@ def test_dry_run_says_what_is_there_and_starts_nothing(undisturbed: Path, tmp_pa
     assert "the paper says 70.0 M" in there.stdout
     sweep(path, "--storage", tmp_path / "nothing", "--dry-run")
     assert not (tmp_path / "nothing").exists()
+
+
+SIX = ("hypogen", "hyperzero", "uvfa", "cond_policy", "meta_policy", "pearl")
+FEW_SHOT = {"meta_policy", "pearl"}
+
+
+@pytest.fixture(scope="module")
+def all_methods(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The file and the storage of a sweep with every method, on the experts that are there."""
+    folder = tmp_path_factory.mktemp("all_methods")
+    storage = shutil.copytree(undisturbed, folder / "runs")
+    data = yaml.safe_load((undisturbed.parent / "tiny.yaml").read_text())
+    methods = {**dict.fromkeys(SIX), "hypogen": data["methods"]["hypogen"]}
+    path = folder / "all.yaml"
+    path.write_text(yaml.safe_dump({**data, "name": "all", "methods": methods}))
+    dry = sweep(path, "--storage", storage, "--dry-run")
+    assert dry.returncode == 0 and all(f"{method}: " in dry.stdout for method in SIX), dry.stdout + dry.stderr
+    done = sweep(path, "--storage", storage, "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path, storage
+
+
+def test_all_six_methods_run(all_methods: tuple[Path, Path]) -> None:
+    frame = ResultStore(all_methods[1] / "results").frame(
+        "SELECT method, few_shot, role, count(*) AS n FROM runs JOIN episodes USING (run) JOIN experiments USING (run) "
+        "WHERE experiment = 'all' GROUP BY ALL ORDER BY method"
+    )
+    assert [tuple(row) for row in frame.values] == [(name, name in FEW_SHOT, "test", 4) for name in sorted(SIX)]
+
+
+@pytest.mark.parametrize("method", sorted(FEW_SHOT))
+def test_few_shot_methods_train_the_same_whatever_they_adapt_to(all_methods: tuple[Path, Path], method: str) -> None:
+    path, storage = all_methods
+    store, plan = Store(str(storage)), build(expand(load(path)))
+    node = next(node for node in plan.nodes.values() if node.payload.get("method") == method)
+    alone = {**node.payload, "adapt": node.payload["train"]}
+    stages.make(store, "generator", "alone" + method, alone, node.inputs)
+    folders = [store.folder("generator", key) for key in (node.key, "alone" + method)]
+    for file in ("generator.safetensors", "curve.json"):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
+    both, train = (Policy.load(folder / stages.POLICY) for folder in folders)
+    rows = [node.payload["adapt"].index(spec) for spec in node.payload["train"]]
+    assert both.specs == 5 and torch.equal(both.select(rows).biases[0], train.biases[0])
 
 
 class Killed:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import fields, replace
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.demonstrations import Demonstrations
-from hypogen.generators import GENERATORS, Generator, build
+from hypogen.generators import GENERATORS, Batch, FewShotGenerator, Generator, build
 from hypogen.policy import PolicyShape
 
 SHAPE = PolicyShape(layers=2, hidden_dim=16)
 SMALL = {
     "hypogen": {"blocks": 2, "hidden_dim": 12, "weight_dim": 16, "activation_dim": 8, "embedding_dim": 16},
     "hyperzero": {"embedding_dim": 16},
+    "uvfa": {"embedding_dim": 16},
     "cond_policy": {"embedding_dim": 16},
+    "meta_policy": {"embedding_dim": 16},
+    "pearl": {"latent_dim": 4, "hidden_dim": 16},
 }
 """Settings that make each method small."""
 
@@ -31,14 +37,40 @@ def tiny_generator(method: str, seed: int = 0, shape: PolicyShape = SHAPE, **ove
 
 
 def tiny_demonstrations(specs: int = 4, episodes: int = 2, steps: int = 40) -> Demonstrations:
+    """Demonstrations of specs from all over the tiny benchmark's grid."""
+    return demonstrations_of(tiny_benchmark(), tiny_benchmark().grid[:: 90 // specs][:specs], episodes, steps)
+
+
+def demonstrations_of(benchmark: Benchmark, specs: np.ndarray, episodes: int = 2, steps: int = 40) -> Demonstrations:
     """A teacher whose actions turn from one linear map to another along the grid."""
-    benchmark = tiny_benchmark()
     random = torch.Generator().manual_seed(7)
-    raw = torch.as_tensor(benchmark.grid[:: 90 // specs][:specs].copy())
+    raw = torch.as_tensor(specs.copy())
     place = torch.as_tensor(benchmark.scale(raw.numpy())).float()[:, :1, None, None]
-    observations = torch.randn(specs, episodes, steps, 5, generator=random)
-    one, other = torch.randn(2, 5, 2, generator=random)
+    sizes = benchmark.observation_dim, benchmark.action_dim
+    observations = torch.randn(len(raw), episodes, steps, sizes[0], generator=random)
+    one, other = torch.randn(2, *sizes, generator=random)
     actions = torch.tanh((1 - place) * (observations @ one) + (1 + place) * torch.relu(observations @ other))
-    rewards = torch.rand(specs, episodes, steps, generator=random)
+    rewards = torch.rand(len(raw), episodes, steps, generator=random)
     values = 50.0 + 10.0 * observations[..., 0]
     return Demonstrations(raw, observations, actions, rewards, observations.roll(-1, dims=2), values)
+
+
+def tiny_batch(specs: int = 3, dtype: torch.dtype = torch.float32) -> Batch:
+    """All the transitions of some specs."""
+    batch = Batch.of(tiny_demonstrations(specs))
+    numbers = {field.name: getattr(batch, field.name).to(dtype) for field in fields(batch) if field.name != "specs"}
+    return replace(batch, **numbers)
+
+
+def plain_mlp(layers: Iterable[nn.Linear], inputs: Tensor) -> Tensor:
+    """What linear layers with ReLU between them make of inputs [N, in]: the oracle of everything folded or stacked."""
+    for position, layer in enumerate(layers):
+        inputs = layer(torch.relu(inputs) if position else inputs)
+    return inputs
+
+
+def shown(generator: Generator, specs: np.ndarray) -> Generator:
+    """The generator, ready for `specs`: a few-shot one adapts to demonstrations of them."""
+    if isinstance(generator, FewShotGenerator):
+        generator.adapt(demonstrations_of(generator.benchmark, specs))
+    return generator

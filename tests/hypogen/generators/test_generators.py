@@ -10,29 +10,30 @@ import pytest
 import torch
 
 from hypogen.benchmarks import BENCHMARKS, get_benchmark
-from hypogen.generators import GENERATORS, Batch, build, get_generator, parameter_breakdown, parameter_count, sketch
+from hypogen.generators import GENERATORS, build, get_generator, parameter_breakdown, parameter_count, sketch
 from hypogen.generators.encoder import SpecEncoder
 from hypogen.generators.storage import DESCRIPTION, WEIGHTS, load, save
 from hypogen.generators.value import imitation_losses
 from hypogen.policy import PolicyShape
 from hypogen.training import TrainingSettings, fit
-from tests.hypogen.generators.problems import SHAPE, tiny_benchmark, tiny_demonstrations, tiny_generator
+from tests.hypogen.generators.problems import (
+    SHAPE,
+    plain_mlp,
+    shown,
+    tiny_batch,
+    tiny_benchmark,
+    tiny_demonstrations,
+    tiny_generator,
+)
 
 torch.set_num_threads(1)
 SPECS = tiny_benchmark().grid[[0, 44, 89]]
 
 
-def tiny_batch(dtype=torch.float32) -> Batch:
-    demos = tiny_demonstrations(specs=3)
-    tensors = (demos.observations, demos.actions, demos.rewards, demos.next_observations, demos.values)
-    observations, actions, rewards, following, values = (tensor.flatten(1, 2).to(dtype) for tensor in tensors)
-    return Batch(demos.specs, observations, actions, rewards, following, values)
-
-
 @pytest.mark.parametrize("method", GENERATORS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_a_generator_makes_one_policy_a_spec(method, layers):
-    generator = tiny_generator(method, shape=replace(SHAPE, layers=layers))
+    generator = shown(tiny_generator(method, shape=replace(SHAPE, layers=layers)), SPECS)
     policy = generator.policy(SPECS)
     assert [tuple(w.shape) for w in policy.weights] == [(3, o, i) for i, o in replace(SHAPE, layers=layers).sizes(5, 2)]
     actions = policy(torch.randn(3, 7, 5))
@@ -57,7 +58,8 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_state_alone(method):
     one, same, other = (tiny_generator(method, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
-    assert not torch.equal(one.policy(SPECS).weights[0], other.policy(SPECS).weights[0])
+    policies = [shown(generator, SPECS).policy(SPECS).weights[0] for generator in (one, same, other)]
+    assert torch.equal(policies[0], policies[1]) and not torch.equal(policies[0], policies[2])
 
 
 @pytest.mark.parametrize("method", GENERATORS)
@@ -106,7 +108,8 @@ def test_a_stored_generator_is_the_same_generator(method, tmp_path):
     loaded = load(tmp_path / "generator")
     assert (loaded.benchmark, loaded.shape, loaded.settings) == (generator.benchmark, SHAPE, settings)
     specs = generator.benchmark.grid[:4]
-    assert torch.equal(loaded.policy(specs).weights[-1], generator.policy(specs).weights[-1])
+    policies = [shown(made, specs).policy(specs) for made in (loaded, generator)]
+    assert torch.equal(policies[0].weights[-1], policies[1].weights[-1])
 
 
 def test_damaged_folders_are_named(tmp_path):
@@ -134,13 +137,15 @@ def test_unknown_names_and_settings_are_answered_with_what_is_known():
         get_generator("hypergen")
     with pytest.raises(ValueError, match="hyperzero takes HyperZeroSettings, not CondPolicySettings"):
         build("hyperzero", tiny_benchmark(), SHAPE, GENERATORS["cond_policy"].settings())
-    for entry in GENERATORS.values():
-        with pytest.raises(ValueError, match="embedding_dim"):
-            entry.settings(embedding_dim=0)
-        with pytest.raises(ValueError, match="embedding_dim must be a positive multiple of 4"):
-            entry.build(tiny_benchmark(), SHAPE, entry.settings(embedding_dim=10))
+    for method, entry in GENERATORS.items():
+        width = "latent_dim" if method == "pearl" else "embedding_dim"
+        with pytest.raises(ValueError, match=width):
+            entry.settings(**{width: 0})
         with pytest.raises(FrozenInstanceError):
-            entry.settings().embedding_dim = 8
+            setattr(entry.settings(), width, 8)
+        if width == "embedding_dim":
+            with pytest.raises(ValueError, match="embedding_dim must be a positive multiple of 4"):
+                entry.build(tiny_benchmark(), SHAPE, entry.settings(embedding_dim=10))
 
 
 def test_the_encoder_scales_over_the_whole_grid_or_not_at_all():
@@ -181,16 +186,16 @@ def test_cond_policy_folds_its_embedding_exactly():
     generator = tiny_generator("cond_policy", shape=replace(SHAPE, layers=3)).double()
     observations = torch.randn(3, 6, 5, dtype=torch.float64)
     embedding = generator.encoder(SPECS)
-    hidden = torch.cat([embedding[:, None].expand(-1, 6, -1), observations], dim=-1)
-    for position, layer in enumerate(generator.layers):
-        hidden = layer(torch.relu(hidden) if position else hidden)
-    torch.testing.assert_close(generator.policy(SPECS)(observations), torch.tanh(hidden), atol=1e-12, rtol=0)
+    actions = torch.tanh(
+        plain_mlp(generator.layers, torch.cat([embedding[:, None].expand(-1, 6, -1), observations], -1))
+    )
+    torch.testing.assert_close(generator.policy(SPECS)(observations), actions, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("method", ["hyperzero", "hypogen"])
 def test_losses_are_those_of_the_paper(method):
     """Action MSE, Q to the expert's Q1 and a semi-gradient TD error, in units of 1/(1 - discount)."""
-    generator, batch = tiny_generator(method).double(), tiny_batch(torch.float64)
+    generator, batch = tiny_generator(method).double(), tiny_batch(dtype=torch.float64)
     losses = generator.losses(batch)
     policy, critic = generator.policy(batch.specs), generator.value_head(generator.encoder(batch.specs))
     squares = {"action": 0.0, "value": 0.0, "td": 0.0}

@@ -1,0 +1,68 @@
+"""What Meta Policy and PEARL share: a spec has a policy only once its demonstrations have been seen."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import Batch, Generator, Specs, device_of, raw_specs
+from hypogen.policy import Policy, PolicyShape, concatenate
+
+if TYPE_CHECKING:  # importing it for real would load the simulators, which adapting does not need
+    from hypogen.demonstrations import Demonstrations
+
+
+class FewShotGenerator(Generator):
+    """A method that adapts to a spec with demonstrations of it, training specs included.
+
+    Its settings hold `adaptation_episodes`: how many demonstrated episodes of a spec it adapts on, None for all.
+    What it adapted is not stored with its weights: a loaded generator adapts again.
+    """
+
+    least_samples: ClassVar[int] = 2
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: Any) -> None:
+        super().__init__(benchmark, shape, settings)
+        self._adapted: dict[tuple[float, ...], Policy] = {}
+
+    @abstractmethod
+    def infer(self, context: Batch) -> Policy:
+        """The policies of the batch's specs, from these transitions of theirs alone."""
+
+    def adapt(self, demonstrations: Demonstrations) -> None:
+        """Get a policy for each of these specs, as the generator is now trained; its weights stay as they are.
+
+        One spec at a time, so its policy does not depend on the others. ValueError when there are fewer episodes than
+        `adaptation_episodes`.
+        """
+        wanted, there = self.settings.adaptation_episodes, demonstrations.rewards.shape[1]
+        if wanted is not None and wanted > there:
+            raise ValueError(f"adaptation_episodes is {wanted}, but there are {there} demonstrations of a spec")
+        used = None if wanted is None else wanted * demonstrations.rewards.shape[2]
+        for row, spec in enumerate(demonstrations.specs.tolist()):
+            context = Batch.of(demonstrations.select([row]), device_of(self)).samples(slice(used))
+            self._adapted[tuple(spec)] = self.infer(context).detach()
+
+    def policy(self, specs: Specs) -> Policy:
+        """The policies that `adapt` found for these raw specs [S, C]; ValueError for a spec that it never saw."""
+        asked = [tuple(spec) for spec in raw_specs(self.benchmark, specs).tolist()]
+        unknown = [spec for spec in asked if spec not in self._adapted]
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__} never adapted to {unknown}: call adapt() with demonstrations of these specs"
+            )
+        return concatenate([self._adapted[spec] for spec in asked]).to(device_of(self))
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """(what a spec adapts on, what its adapted policy is judged by): two disjoint halves of each spec's transitions."""
+    middle = batch.rewards.shape[1] // 2
+    return batch.samples(slice(middle)), batch.samples(slice(middle, None))
+
+
+def check_episodes(settings: Any) -> None:
+    """ValueError unless `adaptation_episodes` is None or at least 1."""
+    episodes = settings.adaptation_episodes
+    if episodes is not None and (not isinstance(episodes, int) or episodes < 1):
+        raise ValueError(f"adaptation_episodes must be an integer of at least 1, or None for all, not {episodes!r}")

@@ -1,0 +1,94 @@
+"""Meta Policy: MAML on a policy that reads the embedded spec (Finn et al., 2017; paper, section 5.1).
+
+The inner loop takes a few steps of gradient descent on the policy of one spec, with that spec's demonstrations; the
+outer loop learns where these steps start (the policy's weights and the spec encoder), by the loss after them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import Batch, require_at_least, require_one_of, require_positive
+from hypogen.generators.conditioned import ConditionedLayers
+from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
+from hypogen.generators.few_shot import FewShotGenerator, check_episodes, halves
+from hypogen.generators.value import action_loss
+from hypogen.policy import Policy, PolicyShape
+
+
+@dataclass(frozen=True)
+class MetaPolicySettings:
+    """Settings of Meta Policy. The paper names none of the inner loop's: they are those of HyperZero's baselines.
+
+    embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
+    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    inner_steps: steps of gradient descent to a spec's policy, in training as at test time (HyperZero's code: 5).
+    inner_learning_rate: of those steps (HyperZero's code: 0.01).
+    second_order: differentiate through the inner steps (MAML, HyperZero's code); False is first-order MAML.
+    adaptation_episodes: demonstrations of a spec that it adapts on; None for all there are (HyperZero's code: all 10).
+    """
+
+    embedding_dim: int = 256
+    spec_scaling: SpecScaling = "unit"
+    inner_steps: int = 5
+    inner_learning_rate: float = 0.01
+    second_order: bool = True
+    adaptation_episodes: int | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 4, "embedding_dim")
+        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
+        require_at_least(self, 1, "inner_steps")
+        require_positive(self, "inner_learning_rate")
+        check_episodes(self)
+
+
+class MetaPolicy(FewShotGenerator):
+    """An MLP on [embedding, observation] whose every layer adapts to the spec; the encoder does not."""
+
+    settings: MetaPolicySettings
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: MetaPolicySettings) -> None:
+        super().__init__(benchmark, shape, settings)
+        sizes = shape.sizes(settings.embedding_dim + benchmark.observation_dim, benchmark.action_dim)
+        self.encoder = SpecEncoder(benchmark, settings.embedding_dim, settings.spec_scaling)
+        self.layers = ConditionedLayers(sizes)
+
+    def infer(self, context: Batch) -> Policy:
+        return self._descend(context, differentiable=False)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        support, query = halves(batch)
+        return {"action": action_loss(self._descend(support, self.settings.second_order), query)}
+
+    def _descend(self, support: Batch, differentiable: bool) -> Policy:
+        """Each spec's policy after the inner steps on its own transitions, differentiable in where they started.
+
+        The steps run on the folded policies, which is the same and several times faster: a step on the first layer's
+        columns W_c, whose slope is the bias's slope g times the embedding c, moves W_c c + b by (1 + c.c) times what
+        the step on b alone does. differentiable: through the slopes too (second order).
+        """
+        with torch.enable_grad():
+            embedding = self.encoder(support.specs)
+            policy = Policy(*self.layers.fold(embedding))
+            # c.c is c in the slope times c in W_c c: first order knows no derivative of slopes.
+            slope_embedding = embedding if differentiable else embedding.detach()
+            boost = 1.0 + (embedding * slope_embedding).sum(dim=-1, keepdim=True)
+            for _ in range(self.settings.inner_steps):
+                policy = self._step(policy, support, boost, differentiable)
+            return policy
+
+    def _step(self, policy: Policy, support: Batch, boost: Tensor, differentiable: bool) -> Policy:
+        """One step of gradient descent for each spec on its own loss; `boost` [S, 1] multiplies the first bias's."""
+        theta = [*policy.weights, *policy.biases]
+        # The action loss is a mean over specs too, and each spec descends its own.
+        slopes = torch.autograd.grad(policy.specs * action_loss(policy, support), theta, create_graph=differentiable)
+        rates: list[Any] = [self.settings.inner_learning_rate] * len(theta)
+        rates[len(policy.weights)] = self.settings.inner_learning_rate * boost
+        moved = [value - rate * slope for value, rate, slope in zip(theta, rates, slopes, strict=True)]
+        return Policy(tuple(moved[: len(policy.weights)]), tuple(moved[len(policy.weights) :]))

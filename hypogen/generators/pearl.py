@@ -1,0 +1,108 @@
+"""PEARL: a latent inferred from a spec's transitions conditions one shared policy (Rakelly et al., 2019).
+
+It never reads the spec (paper, section 5.1). Every transition (s, a, r, s') votes with a Gaussian over the latent; the
+product of the votes is the posterior, held near N(0, I) by its KL divergence. The original learns by soft actor-critic;
+here, as in HyperZero's baselines, the policy and through it the context encoder learn by imitation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import Batch, require_at_least, require_positive
+from hypogen.generators.conditioned import ConditionedLayers
+from hypogen.generators.few_shot import FewShotGenerator, check_episodes, halves
+from hypogen.generators.value import action_loss
+from hypogen.policy import Policy, PolicyShape
+
+SMALLEST_VARIANCE = 1e-7
+"""Of one transition's vote, as in the original: softplus reaches 0 in float32, and a product divides by it."""
+
+
+@dataclass(frozen=True)
+class PEARLSettings:
+    """Settings of PEARL; the paper names none.
+
+    latent_dim: width of the latent (original: 5).
+    hidden_dim: width of the context encoder's three hidden layers (original: 200).
+    kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which imitate too: 0.01).
+    adaptation_episodes: demonstrations of a spec that it adapts on; None for all there are (HyperZero's code: all 10).
+    """
+
+    latent_dim: int = 5
+    hidden_dim: int = 200
+    kl_weight: float = 0.01
+    adaptation_episodes: int | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "latent_dim", "hidden_dim")
+        require_positive(self, "kl_weight")
+        check_episodes(self)
+
+
+class PEARL(FewShotGenerator):
+    """A context encoder, and an MLP on [latent, observation]."""
+
+    settings: PEARLSettings
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: PEARLSettings) -> None:
+        super().__init__(benchmark, shape, settings)
+        width = settings.hidden_dim
+        self.context_encoder = nn.Sequential(
+            nn.Linear(2 * benchmark.observation_dim + benchmark.action_dim + 1, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 2 * settings.latent_dim),
+        )
+        self.layers = ConditionedLayers(
+            shape.sizes(settings.latent_dim + benchmark.observation_dim, benchmark.action_dim)
+        )
+
+    def loss_weights(self) -> dict[str, float]:
+        return {"kl": self.settings.kl_weight}
+
+    def infer(self, context: Batch) -> Policy:
+        """The policies at the posterior's mean: at test time nothing is drawn."""
+        with torch.no_grad():
+            mean, _ = self.posterior(context)
+            return Policy(*self.layers.fold(mean))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Action loss of one half of each spec's transitions at a latent drawn from the posterior of the other half."""
+        context, query = halves(batch)
+        mean, variance = self.posterior(context)
+        latent = mean + variance.sqrt() * torch.randn_like(mean)
+        return {
+            "action": action_loss(Policy(*self.layers.fold(latent)), query),
+            "kl": kl_to_standard_normal(mean, variance).mean(),
+        }
+
+    def posterior(self, context: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and variance [S, L] of the latent, given transitions [S, B] of each spec."""
+        rewards = context.rewards[..., None]
+        votes = self.context_encoder(
+            torch.cat([context.observations, context.actions, rewards, context.next_observations], dim=-1)
+        )
+        # Back from autocast's type: a sum over thousands of precisions needs float32.
+        means, raw = votes.to(rewards.dtype).chunk(2, dim=-1)
+        return product_of_gaussians(means, functional.softplus(raw).clamp(min=SMALLEST_VARIANCE))
+
+
+def product_of_gaussians(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [S, L] of the normalised product of N Gaussian densities [S, N, L]."""
+    precisions = 1.0 / variances
+    variance = 1.0 / precisions.sum(dim=1)
+    return variance * (precisions * means).sum(dim=1), variance
+
+
+def kl_to_standard_normal(mean: Tensor, variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, I)), in nats, [S], of Gaussians [S, L] with independent coordinates."""
+    return 0.5 * (variance + mean.square() - 1.0 - variance.log()).sum(dim=-1)

@@ -1,0 +1,75 @@
+"""UVFA: a shared policy and a shared Q function that read the embedded spec (Schaul et al., 2015; paper, section 5.1).
+
+A branch for the action, as Cond Policy's, and a branch for Q(s, a^), where a^ is the predicted action, learned from the
+action values that the experts' critics noted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators.base import (
+    Batch,
+    Generator,
+    Specs,
+    require_at_least,
+    require_discount,
+    require_one_of,
+)
+from hypogen.generators.conditioned import ConditionedLayers
+from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
+from hypogen.generators.value import VALUE_LAYERS, Critic, imitation_losses
+from hypogen.policy import Policy, PolicyShape
+
+
+@dataclass(frozen=True)
+class UVFASettings:
+    """Settings of UVFA.
+
+    embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
+    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    value_action: the action at which Q is learned: "predicted" (paper: Q(s, a^)) or "expert" (HyperZero's baselines,
+        which the paper takes over: the demonstrated action).
+    discount: of the temporal-difference target (paper's table 10: 0.99).
+    """
+
+    embedding_dim: int = 256
+    spec_scaling: SpecScaling = "unit"
+    value_action: Literal["predicted", "expert"] = "predicted"
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 4, "embedding_dim")
+        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
+        require_one_of(self, "value_action", ("predicted", "expert"))
+        require_discount(self)
+
+
+class UVFA(Generator):
+    """The shared spec encoder, an MLP on [embedding, observation], and one on [embedding, observation, action]."""
+
+    settings: UVFASettings
+
+    def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: UVFASettings) -> None:
+        super().__init__(benchmark, shape, settings)
+        inputs = settings.embedding_dim + benchmark.observation_dim
+        value_shape = PolicyShape(VALUE_LAYERS, shape.hidden_dim)
+        self.encoder = SpecEncoder(benchmark, settings.embedding_dim, settings.spec_scaling)
+        self.action_branch = ConditionedLayers(shape.sizes(inputs, benchmark.action_dim))
+        self.value_branch = ConditionedLayers(value_shape.sizes(inputs + benchmark.action_dim, 1))
+
+    def policy(self, specs: Specs) -> Policy:
+        return Policy(*self.action_branch.fold(self.encoder(specs)))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        embedding = self.encoder(batch.specs)
+        policy = Policy(*self.action_branch.fold(embedding))
+        critic = Critic(*self.value_branch.fold(embedding))
+        # Detached: a Q that is still wrong has no say in the action; both branches shape the embedding.
+        predicted = policy(batch.observations).detach()
+        taken = predicted if self.settings.value_action == "predicted" else batch.actions
+        return imitation_losses(policy, critic, batch, self.settings.discount, taken)

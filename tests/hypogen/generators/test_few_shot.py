@@ -1,0 +1,96 @@
+"""What holds for every method that adapts: it needs the demonstrations of a spec, of no other, and only at its turn."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from hypogen.benchmarks import get_benchmark
+from hypogen.demonstrations import Demonstrations
+from hypogen.generators import GENERATORS, FewShotGenerator, build
+from hypogen.generators.storage import load, save
+from hypogen.training import TrainingSettings, fit
+from tests.hypogen.generators.problems import demonstrations_of, tiny_demonstrations, tiny_generator
+
+torch.set_num_threads(1)
+FEW_SHOT = [method for method, entry in GENERATORS.items() if entry.few_shot]
+
+
+def episodes(demonstrations, count):
+    parts = {f.name: getattr(demonstrations, f.name)[:, :count] for f in fields(demonstrations) if f.name != "specs"}
+    return Demonstrations(demonstrations.specs, **parts)
+
+
+def test_those_that_adapt_say_so():
+    assert FEW_SHOT == ["meta_policy", "pearl"]
+    for method, entry in GENERATORS.items():
+        assert isinstance(tiny_generator(method), FewShotGenerator) == entry.few_shot
+
+
+@pytest.mark.parametrize("method", FEW_SHOT)
+def test_a_spec_that_it_never_adapted_to_is_named(method):
+    generator, demos = tiny_generator(method), tiny_demonstrations()
+    fit(generator, demos.select([0, 1]), TrainingSettings(epochs=1, batch_size=48), 0)
+    with pytest.raises(ValueError, match=r"never adapted to \[\(1\.0, 0\.3\).*call adapt\(\)"):
+        generator.policy(demos.specs)
+    generator.adapt(demos.select([0, 2]))
+    assert generator.policy(demos.specs[[2, 0, 2]]).specs == 3
+    with pytest.raises(ValueError, match="never adapted to") as error:
+        generator.policy(demos.specs[[0, 1]])
+    assert str(tuple(demos.specs[1].tolist())) in str(error.value)
+    with pytest.raises(ValueError, match=r"wants specs \[S, 2\], not \[4\]"):
+        generator.policy(demos.specs[:, 0])
+
+
+@pytest.mark.parametrize("method", FEW_SHOT)
+def test_adapting_changes_no_weight_and_each_spec_has_its_own_policy(method):
+    generator, demos = tiny_generator(method), tiny_demonstrations()
+    before = [parameter.clone() for parameter in generator.parameters()]
+    generator.adapt(demos)
+    assert all(torch.equal(a, b) for a, b in zip(before, generator.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in generator.parameters())
+    policy = generator.policy(demos.specs)
+    actions = demos.actions.clone()
+    actions[1] = -actions[1]
+    generator.adapt(replace(demos, actions=actions))
+    changed = [
+        not torch.equal(a, b) for a, b in zip(policy.biases[0], generator.policy(demos.specs).biases[0], strict=True)
+    ]
+    assert changed == [False, True, False, False]
+
+
+@pytest.mark.parametrize("method", FEW_SHOT)
+def test_it_adapts_on_so_many_episodes(method):
+    demos = tiny_demonstrations(episodes=3)
+    one, all_of_them = tiny_generator(method, adaptation_episodes=1), tiny_generator(method)
+    one.adapt(demos)
+    all_of_them.adapt(episodes(demos, 1))
+    first = all_of_them.policy(demos.specs).biases[0]
+    assert torch.equal(one.policy(demos.specs).biases[0], first)
+    all_of_them.adapt(demos)
+    assert not torch.equal(all_of_them.policy(demos.specs).biases[0], first)
+    with pytest.raises(ValueError, match="adaptation_episodes is 4, but there are 3 demonstrations"):
+        tiny_generator(method, adaptation_episodes=4).adapt(demos)
+    with pytest.raises(ValueError, match="adaptation_episodes must be an integer of at least 1"):
+        tiny_generator(method, adaptation_episodes=0)
+
+
+@pytest.mark.parametrize("method", FEW_SHOT)
+def test_a_loaded_generator_adapts_again(method, tmp_path):
+    generator = build(method, get_benchmark("finger-speed"), settings=tiny_generator(method).settings)
+    demos = demonstrations_of(generator.benchmark, generator.benchmark.grid[:2])
+    generator.adapt(demos)
+    save(generator, tmp_path)
+    loaded = load(tmp_path)
+    with pytest.raises(ValueError, match="never adapted to"):
+        loaded.policy(demos.specs)
+    loaded.adapt(demos)
+    # Not to the last bit: the file's tensors are aligned otherwise in memory, and the kernels notice.
+    torch.testing.assert_close(loaded.policy(demos.specs).biases, generator.policy(demos.specs).biases)
+
+
+@pytest.mark.parametrize("method", FEW_SHOT)
+def test_a_step_needs_samples_to_adapt_on_and_to_judge_by(method):
+    with pytest.raises(ValueError, match=r"batch_size 4 leaves 1 sample of a spec in a step, but .* needs 2"):
+        fit(tiny_generator(method), tiny_demonstrations(), TrainingSettings(epochs=1, batch_size=4), 0)
+    fit(tiny_generator(method), tiny_demonstrations(), TrainingSettings(epochs=1, batch_size=8), 0)
