@@ -57,7 +57,8 @@ def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None,
     if a == b:
         raise ResultsError(f"{a} against itself says nothing: name two methods")
     asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment}
-    answer = _answered(store, _COMPARISON.read_text(), f"{a} (a) against {b} (b)", asked)
+    sql = _COMPARISON.read_text()
+    answer = _answered(store, sql, f"{_title(sql)}: {a} (a) against {b} (b)", asked)
     if not answer.rows:
         raise ResultsError(
             f"{a} and {b} never met: there is no split and test spec on which both were rolled out with the same experts, "
