@@ -45,8 +45,8 @@ def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Gri
 def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None, experiment: str | None = None) -> Grid:
     """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
 
-    A row a benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a method,
-    benchmark or experiment that is not there, for a method against itself, and where the two never meet.
+    A row a benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
+    method, benchmark or experiment that is not there, for a method against itself, and where the two never meet.
     """
     if experiment is not None:
         _require(store, "experiment", experiment, "experiments")
@@ -61,8 +61,8 @@ def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None,
     answer = _answered(store, sql, f"{_title(sql)}: {a} (a) against {b} (b)", asked)
     if not answer.rows:
         raise ResultsError(
-            f"{a} and {b} never met: there is no split and test spec on which both were rolled out with the same experts, "
-            "training and other settings that both have. Run an experiment with both under `methods:`"
+            f"{a} and {b} never met: there is no split and test spec on which both were rolled out with the same "
+            "experts, training and other settings that both have. Run an experiment with both under `methods:`"
         )
     return answer
 

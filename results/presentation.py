@@ -33,19 +33,19 @@ _LEGEND = {
     "difference": "difference: {0}.",
     "few_shot": "few_shot: adapts with demonstrations of the test specs, which the other methods never see.",
     "failed": "failed: episodes that failed, in %.",
-    "std_episodes": "std_episodes, std_specs, std_splits: sample deviation over a spec's episodes, over a split's specs, "
-    "over splits.",
+    "std_episodes": "std_episodes, std_specs, std_splits: sample deviation over a spec's episodes, "
+    "over a split's specs, over splits.",
     "low_95": "low_95, high_95: 95 % bootstrap interval of {1}.",
     "in_mean": "in_mean, out_mean: specs in and out of distribution.",
-    "improvement": "improvement: probability that an episode of a beats one of b on the same spec, a tie counting half.",
+    "improvement": "improvement: probability that an episode of a beats one of b on its spec, a tie counting half.",
 }
 
 
 def presented(columns: Sequence[str], rows: Sequence[Row], title: str, scope: Sequence[str], places: int = 2) -> Grid:
     """The grid of `rows` under those of `columns` that tell something, numbers with so many decimal `places`.
 
-    Above it stand the title, the scope (what the table takes), the conditions that all measured rows share, and what the
-    columns mean. A row of the paper alone has no settings (None).
+    Above it stand the title, the scope (what the table takes), the conditions that all measured rows share, and what
+    the columns mean. A row of the paper alone has no settings (None).
     """
     rows = _with_differing_settings(rows)
     shown, shared = _telling(columns, rows)

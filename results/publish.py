@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from results.database import answer
 from results.errors import ResultsError, unknown
 from results.schema import TABLES, TableSchema
 from results.store import ResultStore
@@ -37,23 +38,29 @@ def publish(source: ResultStore, experiment: str, target: ResultStore) -> dict[s
     """Copy the rows of `experiment` to `target`, beside those of other experiments there; how many rows, by table.
 
     The same call again changes nothing; rows of the experiment that were published before are replaced. Raises
-    ResultsError for an unknown experiment, for one without a finished run, and for a run that another experiment published
-    with other rows; then nothing is written.
+    ResultsError for an unknown experiment, for one without a finished run, and for a run that another experiment
+    published with other rows; then nothing is written.
     """
     known = source.table("SELECT DISTINCT experiment FROM experiments ORDER BY ALL").column(0).to_pylist()
     if experiment not in known:
         raise unknown("experiment", experiment, known)
-    found = {table: source.table(sql, experiment=experiment) for table, sql in _ROWS.items()}
+    found = _rows(source, experiment, "=")
     if not found["runs"].num_rows:
         raise ResultsError(f"experiment {experiment} has no finished run in {source.root}: there is nothing to publish")
-    others = {
-        table: target.table(sql.replace("experiment =", "experiment <>"), experiment=experiment)
-        for table, sql in _ROWS.items()
-    }
+    others = _rows(target, experiment, "<>")
     merged = {table: _merged(TABLES[table], others[table], rows, target.root) for table, rows in found.items()}
     for table, rows in merged.items():
         target.write(table, _KEY, rows, replace=True)
     return {table: rows.num_rows for table, rows in found.items()}
+
+
+def _rows(store: ResultStore, experiment: str, which: str) -> dict[str, pa.Table]:
+    """Rows by table, of the experiment (`which` is =) or of the others (<>)."""
+    with store.connect() as connection:
+        return {
+            table: answer(connection, sql.replace("experiment =", f"experiment {which}"), {"experiment": experiment})
+            for table, sql in _ROWS.items()
+        }
 
 
 def _merged(schema: TableSchema, published: pa.Table, rows: pa.Table, where: str) -> pa.Table:

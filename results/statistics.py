@@ -33,8 +33,8 @@ class Summary(TypedDict):
 
 def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
     """Statistics of `scores`, one a spec and split (and run): `split` (None is a split too), `mean` and `deviation`
-    (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`. A score whose mean is None,
-    of a spec without an episode that counts, is left out."""
+    (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`. A score whose mean is
+    None, of a spec without an episode that counts, is left out."""
     scores = [score for score in scores if score["mean"] is not None]
     means = np.array([score["mean"] for score in scores], dtype=np.float64)
     within = np.array([score["in_distribution"] for score in scores], dtype=bool)

@@ -30,7 +30,9 @@ LINEAGE = {
 @pytest.fixture
 def measured(store):
     """Experiment one asked for a and the experts, two for a and b; c was never asked for."""
-    runs = [run_row(name, artifact=f"generator-{name}", settings={"hypogen.blocks": n}) for n, name in enumerate("abc", 1)]
+    runs = [
+        run_row(name, artifact=f"generator-{name}", settings={"hypogen.blocks": n}) for n, name in enumerate("abc", 1)
+    ]
     runs.append(expert_row("e", artifact="experts"))
     episodes = [row for run in runs for row in episode_rows(run["run"], 0, [1.0, 2.0])]
     members = [asked("one", "a"), asked("one", "e"), asked("two", "a"), asked("two", "b", 1)]
@@ -39,7 +41,9 @@ def measured(store):
         store.write("curves", run, [{"run": run, "epoch": 1, "step": 1, "metric": "loss", "value": 0.5}])
     for artifact, parents in LINEAGE.items():
         kind = artifact.partition("-")[0]
-        store.write("provenance", artifact, [{**PROVENANCE_ROW, "artifact": artifact, "kind": kind, "parents": parents}])
+        store.write(
+            "provenance", artifact, [{**PROVENANCE_ROW, "artifact": artifact, "kind": kind, "parents": parents}]
+        )
     return store
 
 

@@ -61,7 +61,12 @@ def test_compare(storage, store):
     output = call("compare", "hypogen", "hyperzero", "--experiment", "pair", "--csv", "--storage", storage).output
     names, values = (line.split(",") for line in output.splitlines())
     row = dict(zip(names, values, strict=True))
-    assert (row["benchmark"], row["difference"], row["improvement"], row["low_95"]) == ("cheetah-speed", "0.5", "0.625", "")
+    assert (row["benchmark"], row["difference"], row["improvement"], row["low_95"]) == (
+        "cheetah-speed",
+        "0.5",
+        "0.625",
+        "",
+    )
 
 
 def test_storage_from_the_environment_or_under_this_folder(storage, tmp_path, monkeypatch):
@@ -83,7 +88,10 @@ def test_tables_lists_names_titles_and_columns():
         (["table", "tabel20"], "error: unknown table 'tabel20'. Did you mean 'table20'"),
         (["table", "main", "--experiment", "kk"], "error: unknown experiment 'kk'. Did you mean 'k'? Known: k, one"),
         (["table", "main", "--csv", "--latex"], "error: one format at a time: --latex or --csv"),
-        (["compare", "hypogen", "hypergen"], "error: unknown method 'hypergen'. Did you mean 'hypogen'? Known: hypogen"),
+        (
+            ["compare", "hypogen", "hypergen"],
+            "error: unknown method 'hypergen'. Did you mean 'hypogen'? Known: hypogen",
+        ),
         (["compare", "hypogen", "hypogen"], "error: hypogen against itself says nothing"),
         (["compare", "hypogen", "hypogen", "--benchmark", "cheetah"], "error: unknown benchmark 'cheetah'"),
         (["query", "SELEC"], "error: Parser Error: syntax error"),
