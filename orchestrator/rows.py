@@ -22,7 +22,7 @@ def write_run(store: Store, plan: Plan, run: Run) -> None:
     results.write("curves", run.key, [{"run": run.key, **point} for point in curve])
     as_text = {name: json.dumps(run.row[name], sort_keys=True) for name in ("settings", "overrides")}
     counted = {name: summary[name] for name in ("steps", "parameters")}
-    results.write("runs", run.key, [{**run.row, **as_text, **counted}])
+    results.write("runs", run.key, [{**run.row, **as_text, **counted, "artifact": run.policy}])
 
 
 def episode_rows(store: Store, plan: Plan, run: Run) -> list[dict[str, Any]]:

@@ -59,6 +59,43 @@ def table(
 
 
 @app.command()
+def compare(
+    method_a: Annotated[str, typer.Argument(help="A method, such as hypogen, or expert.")],
+    method_b: Annotated[str, typer.Argument(help="Another one.")],
+    benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    storage: Storage = "runs",
+    markdown: Markdown = False,
+    latex: Latex = False,
+    csv: Csv = False,
+) -> None:
+    """Compare two methods, paired by split and spec: difference, ratio and probability of improvement."""
+    with _plain_errors():
+        output = _format(markdown, latex, csv)
+        from results.catalogue import compare as compared
+        from results.formats import formatted
+        from results.store import open_results
+
+        store = open_results(storage)
+        _print(formatted(compared(method_a, method_b, store, benchmark=benchmark, experiment=experiment), output))
+
+
+@app.command()
+def publish(
+    experiment: Annotated[str, typer.Option(help="The experiment whose rows to copy.")],
+    to: Annotated[str, typer.Option(help="A storage to copy them to, such as results/published.")],
+    storage: Storage = "runs",
+) -> None:
+    """Copy an experiment's rows, with their provenance, into one compact file a table, to be kept in git."""
+    with _plain_errors():
+        from results.publish import publish as copied
+        from results.store import ResultStore, open_results
+
+        counts = copied(open_results(storage), experiment, ResultStore(f"{to.rstrip('/')}/results"))
+        _print(f"{experiment} -> {to}: {', '.join(f'{count} {table}' for table, count in counts.items())}\n")
+
+
+@app.command()
 def tables() -> None:
     """List the tables and what they show, then the columns that a query can use."""
     from results.catalogue import titles

@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pyarrow as pa
 
-from results.errors import unknown
+from results.errors import ResultsError, unknown
 from results.formats import Grid, formatted
-from results.statistics import Summary
+from results.presentation import presented
 from results.store import ResultStore
 
 _FOLDER = Path(__file__).with_name("tables")
-# Shown only where they tell rows apart; where all rows agree, the value stands above the table instead.
-_CONDITIONS = (
-    "expert_recipe",
-    "expert",
-    "split_kind",
-    "train_specs",
-    "test_specs",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "selection",
-)
-_DECIMALS = {name: 2 for name, kind in get_type_hints(Summary).items() if kind is not int}
-_LEGEND = (
-    "std_episodes, std_specs, std_splits: sample deviation over a spec's episodes, over a split's specs, over splits.",
-    "low_95, high_95: bootstrap interval of the mean. in_mean, out_mean: specs in and out of distribution.",
-)
-
-Row = dict[str, Any]
+_COMPARISON = Path(__file__).with_name("comparison.sql")
 
 
 def titles() -> dict[str, str]:
-    """What each table shows, by name."""
-    return {path.stem: _title(path.read_text()) for path in sorted(_FOLDER.glob("*.sql"))}
+    """What each table shows, by name, in the order of their numbers."""
+    return {path.stem: _title(path.read_text()) for path in sorted(_FOLDER.glob("*.sql"), key=_number)}
 
 
 def render(name: str, store: ResultStore, *, experiment: str | None = None, format: str = "text") -> str:
     """The table `name` of `store`, of one experiment or of everything in it, in one of formats.FORMATS.
 
-    A table without rows has a header and says so. Raises ResultsError for an unknown table, experiment or format.
+    A table without rows has a header and says so; a table of the paper has the paper's rows at least. Raises
+    ResultsError for an unknown table, experiment or format.
     """
     return formatted(grid(name, store, experiment=experiment), format)
 
 
 def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Grid:
     """The same as values. Conditions that all rows share become notes; of the settings, those that differ are left."""
-    path = _FOLDER / f"{name}.sql"
     if name not in titles():
         raise unknown("table", name, titles())
     if experiment is not None:
-        _require_experiment(store, experiment)
-    sql = path.read_text()
-    answer = store.table(sql, experiment=experiment)
-    values = zip(*map(_values, answer.columns), strict=True)
-    rows = [dict(zip(answer.column_names, row, strict=True)) for row in values]
-    columns, shared = _telling(answer.column_names, _with_differing_settings(rows))
-    title = _title(sql) + (f", experiment {experiment}" if experiment else "")
-    notes = [*([f"Conditions: {', '.join(shared)}."] if shared else []), *_LEGEND] if rows else _scope(sql)
-    return Grid(columns, [[row[column] for column in columns] for row in rows], title, notes, _DECIMALS)
+        _require(store, "experiment", experiment, "experiments")
+    sql = (_FOLDER / f"{name}.sql").read_text()
+    return _answered(store, sql, _title(sql), {"experiment": experiment}, places=4 if name == "table4" else 2)
+
+
+def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None, experiment: str | None = None) -> Grid:
+    """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
+
+    A row a benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
+    method, benchmark or experiment that is not there, for a method against itself, and where the two never meet.
+    """
+    if experiment is not None:
+        _require(store, "experiment", experiment, "experiments")
+    if benchmark is not None:
+        _require(store, "benchmark", benchmark, "runs")
+    for method in (a, b):
+        _require(store, "method", method, "runs")
+    if a == b:
+        raise ResultsError(f"{a} against itself says nothing: name two methods")
+    asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment}
+    sql = _COMPARISON.read_text()
+    answer = _answered(store, sql, f"{_title(sql)}: {a} (a) against {b} (b)", asked)
+    if not answer.rows:
+        raise ResultsError(
+            f"{a} and {b} never met: there is no split and test spec on which both were rolled out with the same "
+            "experts, training and other settings that both have. Run an experiment with both under `methods:`"
+        )
+    return answer
 
 
 def plain_grid(answer: pa.Table) -> Grid:
     """The answer to any query, as it came; two columns may have one name."""
     return Grid(answer.column_names, list(zip(*map(_values, answer.columns), strict=True)))
+
+
+def _answered(store: ResultStore, sql: str, title: str, parameters: Mapping[str, Any], places: int = 2) -> Grid:
+    answer = store.table(sql, **parameters)
+    values = zip(*map(_values, answer.columns), strict=True)
+    rows = [dict(zip(answer.column_names, row, strict=True)) for row in values]
+    experiment = parameters["experiment"]
+    whole_title = title + (f", experiment {experiment}" if experiment else "")
+    return presented(answer.column_names, rows, whole_title, _scope(sql), places)
 
 
 def _title(sql: str) -> str:
@@ -82,10 +91,15 @@ def _scope(sql: str) -> list[str]:
     return [line.removeprefix("--").strip() for line in comments]
 
 
-def _require_experiment(store: ResultStore, experiment: str) -> None:
-    known = store.table("SELECT DISTINCT experiment FROM experiments ORDER BY ALL").column(0).to_pylist()
-    if experiment not in known:
-        raise unknown("experiment", experiment, known)
+def _number(path: Path) -> tuple[int, str]:
+    digits = "".join(filter(str.isdigit, path.stem))
+    return int(digits or 0), path.stem
+
+
+def _require(store: ResultStore, column: str, value: str, table: str) -> None:
+    known = store.table(f"SELECT DISTINCT {column} FROM {table} ORDER BY ALL").column(0).to_pylist()
+    if value not in known:
+        raise unknown(column, value, known)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -94,47 +108,3 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     if not pa.types.is_map(column.type):
         return values
     return [None if value is None else dict(value) for value in values]
-
-
-def _with_differing_settings(rows: Sequence[Row]) -> Sequence[Row]:
-    """Leaves in each row's `settings` those that tell it from another generator's (or another expert's) row of its
-    benchmark. A setting that only other methods have tells nothing; one that another row of its method lacks does."""
-    groups = defaultdict(list)
-    for row in rows:
-        groups[row["benchmark"], row["method"] == "expert"].append(row)
-    for group in groups.values():
-        telling = _differing(group)
-        for row in group:
-            row["settings"] = {name: value for name, value in row["settings"].items() if name in telling}
-    return rows
-
-
-def _differing(rows: Sequence[Row]) -> set[str]:
-    values, methods = defaultdict(set), defaultdict(list)
-    for row in rows:
-        methods[row["method"]].append(set(row["settings"]))
-        for name, value in row["settings"].items():
-            values[name].add(value)
-    several = {name for name, found in values.items() if len(found) > 1}
-    sometimes = {name for names in methods.values() for name in set.union(*names) - set.intersection(*names)}
-    return {name for name in several | sometimes if not _has_column(name)}
-
-
-def _has_column(setting: str) -> bool:
-    return setting.removeprefix("training.").replace("split.kind", "split_kind") in _CONDITIONS
-
-
-def _telling(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """The columns to show, and the conditions that all rows share, as text."""
-    hidden, shared = set(), []
-    for name in (column for column in columns if column in _CONDITIONS):
-        values = {
-            method: {row[name] for row in rows if (row["method"] == "expert") == method} for method in (True, False)
-        }
-        if all(len(found) <= 1 for found in values.values()):
-            hidden.add(name)
-            common = values[False] or values[True]
-            shared += [f"{name} {value}" for value in common if value is not None and name != "expert"]
-    if not any(row["settings"] for row in rows):
-        hidden.add("settings")
-    return [column for column in columns if column not in hidden], shared

@@ -12,10 +12,11 @@ import pyarrow.dataset as ds
 
 from results.errors import ResultsError
 from results.schema import described
-from results.statistics import Summary, summarise
+from results.statistics import Comparison, Summary, compare, summarise
 
 _MACROS = Path(__file__).with_name("macros.sql")
 _SCORE = "STRUCT(split BIGINT, mean DOUBLE, deviation DOUBLE, episodes BIGINT, in_distribution BOOLEAN)"
+_PAIR = "STRUCT(split BIGINT, a DOUBLE[], b DOUBLE[])"
 # The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
 # to read or to write, and no statement can undo it. Replacement scans would resolve names to Python's own variables.
 _LOCK = """
@@ -28,17 +29,21 @@ _LOCK = """
 
 
 def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConnection:
-    """A connection with one view a table, the macros of macros.sql and `summarise`, which is results.statistics'."""
+    """A connection with one view a table, macros.sql's macros, and results.statistics' `summarise` and `compare`."""
     connection = duckdb.connect(":memory:")
     for name, table in tables.items():
         connection.register(name, table)
-    summary = ", ".join(
-        f"{name} {'BIGINT' if kind is int else 'DOUBLE'}" for name, kind in get_type_hints(Summary).items()
-    )
-    connection.create_function("summarise", summarise, [f"{_SCORE}[]"], f"STRUCT({summary})")
+    connection.create_function("summarise", summarise, [f"{_SCORE}[]"], _struct(Summary))
+    connection.create_function("compare", compare, [f"{_PAIR}[]"], _struct(Comparison))
     connection.execute(_MACROS.read_text())
     connection.execute(_LOCK)
     return connection
+
+
+def _struct(kind: type) -> str:
+    """DuckDB's type for a TypedDict of numbers."""
+    fields = get_type_hints(kind).items()
+    return f"STRUCT({', '.join(f'{name} ' + ('BIGINT' if of is int else 'DOUBLE') for name, of in fields)})"
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> pa.Table:

@@ -13,75 +13,213 @@ CREATE MACRO of_split(settings) AS map_from_entries(
 CREATE MACRO place(method) AS coalesce(
     list_position(['expert', 'hypogen', 'hyperzero', 'pearl', 'meta_policy', 'uvfa', 'cond_policy'], method), 99);
 
--- One row a run, split and test spec, over the runs of experiment `name` (NULL: all runs).
---   score             what `summarise` takes: split, mean and deviation of the return over the spec's episodes,
---                     number of episodes, in_distribution
---   success, failed   fractions of the spec's episodes;  length: their mean, in control steps
---   the other columns name what was rolled out. Rows may be averaged only where all of these agree, seeds of splits
---                     aside; `settings` is a MAP without seeds, in which 'split.train_fraction' is always found.
--- An expert has no split of its own: its rows are its episodes on the test specs of every split whose generators learned
+-- The experiment's runs (name NULL: all), each with all that must agree where rows are averaged, the seeds of splits aside.
+-- `settings` is a MAP without seeds, in which 'split.train_fraction' is always found.
+CREATE MACRO chosen_runs(name) AS TABLE (
+    SELECT run, benchmark, method, few_shot, parameters, expert_recipe, expert, split_kind, split_seed AS split,
+        train_specs, test_specs, epochs, batch_size, learning_rate, selection, seed,
+        map_concat(
+            without(without_seeds(settings::JSON::MAP(VARCHAR, VARCHAR)), 'train_fraction'),
+            MAP {'split.train_fraction': train_fraction::VARCHAR}
+        ) AS settings
+    FROM runs
+    WHERE name IS NULL OR run IN (SELECT run FROM experiments WHERE experiment = name)
+);
+
+-- One row a run, split and spec, over the runs of experiment `name` (NULL: all runs).
+--   measure           what an episode counts as: 'return'; 'success' (%); 'steps' until success, 200 where it fails. With
+--                     '_std', the deviation over a spec's episodes takes the place of their mean
+--   part              of which specs: 'test', those of them 'in' or 'out' of distribution, or 'train'
+--   succeeded         whether only successful episodes count
+--   score             what `summarise` takes: split, mean and deviation of the measure over the spec's episodes (NULL where
+--                     no episode counts), number of episodes, in_distribution
+--   outcomes          the measure, episode by episode
+--   success, failed   fractions of all of the spec's episodes;  length: their mean, in control steps
+--   the other columns name what was rolled out. Rows may be averaged only where all of these agree.
+-- An expert has no split of its own: its rows are its episodes on these specs of every split whose generators learned
 -- from it, once a split, labelled as there. An expert that no generator here learned from keeps its own test specs.
-CREATE MACRO scores(name) AS TABLE (
-    WITH chosen AS (
-        SELECT run, benchmark, method, expert_recipe, expert, split_kind, split_seed AS split, train_specs, test_specs,
-            epochs, batch_size, learning_rate, selection,
-            map_concat(
-                without(without_seeds(settings::JSON::MAP(VARCHAR, VARCHAR)), 'train_fraction'),
-                MAP {'split.train_fraction': train_fraction::VARCHAR}
-            ) AS settings
-        FROM runs
-        WHERE name IS NULL OR run IN (SELECT run FROM experiments WHERE experiment = name)
-    ),
-    tested AS (
+CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
+    WITH chosen AS (FROM chosen_runs(name)),
+    asked_for AS (
         SELECT chosen.*, spec_index, in_distribution
-        FROM chosen JOIN (SELECT DISTINCT run, spec_index, in_distribution FROM episodes WHERE role = 'test') USING (run)
+        FROM chosen JOIN (SELECT DISTINCT run, spec_index, in_distribution, role FROM episodes) USING (run)
+        WHERE CASE part WHEN 'in' THEN role = 'test' AND in_distribution
+            WHEN 'out' THEN role = 'test' AND NOT in_distribution ELSE role = part END
     ),
     splits AS (
-        SELECT DISTINCT benchmark, expert, split_kind, split, train_specs, test_specs, of_split(settings) AS split_settings,
+        SELECT DISTINCT benchmark, expert, seed, split_kind, split, train_specs, test_specs, of_split(settings) AS split_settings,
             spec_index, in_distribution
-        FROM tested
+        FROM asked_for
         WHERE method <> 'expert'
     ),
     asked AS (
-        FROM tested
-        WHERE method <> 'expert' OR (benchmark, expert) NOT IN (SELECT (benchmark, expert) FROM splits)
+        FROM asked_for
+        WHERE method <> 'expert' OR part = 'test' AND (benchmark, expert, seed) NOT IN (
+            SELECT (benchmark, expert, seed) FROM chosen WHERE method <> 'expert')
         UNION ALL BY NAME
         SELECT chosen.* REPLACE (
                 splits.split_kind AS split_kind, splits.split AS split, splits.train_specs AS train_specs,
                 splits.test_specs AS test_specs, map_concat(settings, split_settings) AS settings),
             spec_index, in_distribution
-        FROM chosen JOIN splits USING (benchmark, expert)
+        FROM chosen JOIN splits USING (benchmark, expert, seed)
         WHERE method = 'expert'
     ),
-    rolled_out AS (
-        SELECT run, spec_index, avg("return" ORDER BY episode) AS mean, stddev_samp("return" ORDER BY episode) AS deviation,
-            count(*) AS episodes, avg(success::INT) AS success, avg(failed::INT) AS failed, avg(length) AS length
+    measured AS (
+        SELECT *, CASE WHEN success OR NOT succeeded THEN
+            CASE replace(measure, '_std', '')
+                WHEN 'return' THEN "return"
+                WHEN 'success' THEN 100.0 * success::INT
+                WHEN 'steps' THEN CASE WHEN success THEN length ELSE 200 END
+            END::DOUBLE END AS outcome
         FROM episodes
+    ),
+    rolled_out AS (
+        SELECT run, spec_index, avg(outcome ORDER BY episode) AS mean, stddev_samp(outcome ORDER BY episode) AS deviation,
+            count(outcome) AS episodes, list(outcome ORDER BY episode) FILTER (outcome IS NOT NULL) AS outcomes,
+            avg(success::INT) AS success, avg(failed::INT) AS failed, avg(length) AS length
+        FROM measured
         GROUP BY run, spec_index
     )
-    SELECT asked.* EXCLUDE (in_distribution), success, failed, length,
-        {split: split, mean: mean, deviation: deviation, episodes: episodes, in_distribution: in_distribution} AS score
+    SELECT asked.* EXCLUDE (in_distribution), outcomes, success, failed, length,
+        {
+            split: split, mean: CASE WHEN ends_with(measure, '_std') THEN deviation ELSE mean END, deviation: deviation,
+            episodes: episodes, in_distribution: in_distribution
+        } AS score
     FROM asked JOIN rolled_out USING (run, spec_index)
 );
 
--- One row a set of scores that may be averaged, with its `summary`.
-CREATE MACRO summaries(name) AS TABLE (
-    SELECT * EXCLUDE (run, split, spec_index, success, failed, length, score),
-        summarise(list(score ORDER BY split, spec_index, run)) AS summary
-    FROM scores(name)
+-- One row a set of scores that may be averaged, with its `summary`, and how many of all its episodes failed (%).
+CREATE MACRO summaries(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
+    SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score),
+        summarise(list(score ORDER BY split, spec_index, run)) AS summary,
+        100 * avg(failed ORDER BY split, spec_index, run) AS failed
+    FROM scores(name, measure := measure, part := part, succeeded := succeeded)
     GROUP BY ALL
 );
 
 -- The summaries of the generators that have the setting `setting`: its `value`, and `settings` without it.
 -- Of an experiment: all of them. Of the whole store (name NULL): those where the setting was swept, that is, where it takes
--- two values or more while everything else stays the same; the number of training specs may follow the train fraction.
+-- two values or more while everything else stays the same; the number of training specs may follow the train fraction,
+-- and the number of parameters any setting.
 CREATE MACRO swept(name, setting) AS TABLE (
     SELECT settings[setting] AS value, * REPLACE (without(settings, setting) AS settings)
     FROM summaries(name)
     WHERE method <> 'expert' AND settings[setting] IS NOT NULL
     WINDOW alike AS (
         PARTITION BY benchmark, method, expert_recipe, expert, split_kind, test_specs, epochs, batch_size, learning_rate,
-            selection, without(settings, setting),
+            selection, seed, without(settings, setting),
             CASE WHEN setting <> 'split.train_fraction' THEN train_specs END)
     QUALIFY name IS NOT NULL OR min(value) OVER alike <> max(value) OVER alike
 );
+
+-- One row a number `measure` of the paper's table `of_table`, with its deviation where the table has one.
+CREATE MACRO printed(of_table, measure) AS TABLE (
+    SELECT environment, context, benchmark, method, setting,
+        any_value(value) FILTER (metric = measure) AS paper,
+        any_value(value) FILTER (metric = measure || '_std') AS paper_std
+    FROM paper
+    WHERE "table" = of_table
+    GROUP BY ALL
+    HAVING paper IS NOT NULL
+);
+
+-- The columns that end every table of the paper: a summary of ours (NULL: none) beside the paper's number (NULL: none).
+CREATE MACRO beside(summary, paper, paper_std, failed) AS {
+    ours: summary.mean, paper: paper, difference: summary.mean - paper,
+    low_95: summary.low_95, high_95: summary.high_95,
+    std_episodes: summary.std_episodes, std_specs: summary.std_specs, std_splits: summary.std_splits,
+    paper_std: paper_std, failed: failed, splits: summary.splits, specs: summary.specs, episodes: summary.episodes
+};
+
+-- Methods in the paper's few-shot setting, for rows of which we have none.
+CREATE MACRO adapts(method) AS method IN ('meta_policy', 'pearl');
+
+-- A table of the paper with a row a benchmark and method: every row of ours on its benchmarks, and what only the paper has.
+CREATE MACRO compared(name, of_table, measure, part := 'test', succeeded := false) AS TABLE (
+    WITH theirs AS (SELECT benchmark, method, paper, paper_std FROM printed(of_table, measure)),
+    ours AS (
+        FROM summaries(name, measure := measure, part := part, succeeded := succeeded)
+        WHERE benchmark IN (SELECT benchmark FROM theirs)
+    )
+    SELECT benchmark, method, coalesce(few_shot, adapts(method)) AS few_shot, measure AS metric,
+        ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, failed),
+        beside(summary, paper, paper_std, failed) AS cells
+    FROM ours FULL JOIN theirs USING (benchmark, method)
+);
+
+-- The same for a table with a row a value of `setting`, over any benchmark on which it was swept.
+CREATE MACRO compared_sweep(name, of_table, setting) AS TABLE (
+    WITH theirs AS (
+        SELECT benchmark, method, split_part(theirs.setting, '=', 2)::DOUBLE AS value, paper, paper_std
+        FROM printed(of_table, 'return') AS theirs
+    ),
+    ours AS (SELECT * REPLACE (value::DOUBLE AS value) FROM swept(name, setting))
+    SELECT benchmark, value, method, coalesce(few_shot, adapts(method)) AS few_shot,
+        ours.* EXCLUDE (benchmark, value, method, few_shot, parameters, summary, failed),
+        beside(summary, paper, paper_std, failed) AS cells
+    FROM ours FULL JOIN theirs USING (benchmark, method, value)
+);
+
+-- What was probed while the runs trained, or of a trained one: one row a metric and epoch of runs that may be averaged, and
+-- whether it is the metric's `last`. A run is one number here: the `summary` is over splits, its interval draws splits again.
+CREATE MACRO probed(name) AS TABLE (
+    WITH points AS (
+        SELECT run, metric, epoch, value, epoch = max(epoch) OVER (PARTITION BY run, metric) AS last
+        FROM curves
+        QUALIFY row_number() OVER (PARTITION BY run, metric, epoch ORDER BY step DESC) = 1
+    ),
+    averaged AS (
+        SELECT chosen.* EXCLUDE (run, split), metric, epoch, last,
+            summarise(list({split: NULL, mean: value, deviation: NULL, episodes: 0, in_distribution: true}
+                ORDER BY split, run)) AS over_runs
+        FROM chosen_runs(name) AS chosen JOIN points USING (run)
+        GROUP BY ALL
+    )
+    SELECT * EXCLUDE (over_runs), {
+            mean: over_runs.mean, low_95: over_runs.low_95, high_95: over_runs.high_95,
+            std_episodes: NULL, std_specs: NULL, std_splits: over_runs.std_specs,
+            splits: over_runs.specs, specs: NULL, episodes: NULL
+        } AS summary
+    FROM averaged
+);
+
+-- How a benchmark is scored where one number must do.
+CREATE MACRO headline(of_benchmark) AS
+    CASE WHEN of_benchmark IN (SELECT benchmark FROM paper WHERE "table" = 'table2') THEN 'success' ELSE 'return' END;
+
+-- Of the runs, by benchmark, method and size: the `capacity` that tables 15 to 17 call it. 'augmented' has at least half of
+-- HyPoGen's parameters on the benchmark (the paper's 70 million where there is no HyPoGen); HyPoGen and experts are both.
+CREATE MACRO capacities(name) AS TABLE (
+    WITH chosen AS (FROM chosen_runs(name)),
+    full_size AS (SELECT benchmark, max(parameters) AS hypogen FROM chosen WHERE method = 'hypogen' GROUP BY benchmark)
+    SELECT DISTINCT benchmark, method, parameters, unnest(CASE
+            WHEN method IN ('hypogen', 'expert') THEN ['original', 'augmented']
+            WHEN parameters >= coalesce(hypogen, 70e6) / 2 THEN ['augmented']
+            ELSE ['original']
+        END) AS capacity
+    FROM chosen LEFT JOIN full_size USING (benchmark)
+);
+
+-- `compared` for the runs of one capacity; `specs` is what the table calls the part. ManiSkill is in the paper's tables by
+-- its success; MuJoCo, by its return, is not.
+CREATE MACRO compared_capacity(name, of_table, measure, part, specs, wanted) AS TABLE (
+    WITH theirs AS (
+        SELECT benchmark, method, paper, paper_std FROM printed(of_table, measure) AS theirs WHERE theirs.setting = specs
+    ),
+    ours AS (
+        SELECT * EXCLUDE (capacity)
+        FROM summaries(name, measure := measure, part := part) JOIN capacities(name) USING (benchmark, method, parameters)
+        WHERE capacity = wanted AND headline(benchmark) = measure
+    )
+    SELECT benchmark, method, coalesce(few_shot, adapts(method)) AS few_shot, measure AS metric, part AS role,
+        ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, failed),
+        beside(summary, paper, paper_std, failed) AS cells
+    FROM ours FULL JOIN theirs USING (benchmark, method)
+);
+
+-- Of two MAPs: whether they agree on every key that both have, and what only the first has.
+CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
+    lambda entry: map_contains(others, entry.key) AND others[entry.key] IS DISTINCT FROM entry.value)) = 0;
+
+CREATE MACRO beyond(settings, others) AS map_from_entries(
+    list_filter(map_entries(settings), lambda entry: NOT map_contains(others, entry.key)));

@@ -59,7 +59,7 @@ RUNS = TableSchema(
     "one generator, or one expert, that was rolled out",
     ("run",),
     (
-        Column("run", TEXT, "key of the artifact whose episodes these are"),
+        Column("run", TEXT, "key of the run: a generator or experts, and the rollouts that measure it"),
         Column("benchmark", TEXT, "environment and context, such as cheetah-speed"),
         Column("environment", TEXT, "such as cheetah"),
         Column("context", TEXT, "which variables vary, such as speed-length"),
@@ -81,6 +81,7 @@ RUNS = TableSchema(
         Column("few_shot", FLAG, "whether the method adapts on demonstrations of the test specs"),
         Column("parameters", INTEGER, "trainable numbers of the method", "parameters"),
         Column("seed", INTEGER, "seed of the run's own random numbers"),
+        Column("artifact", TEXT, "key into provenance: the generator, or the experts, that was rolled out"),
     ),
 )
 
@@ -151,9 +152,27 @@ PROVENANCE = TableSchema(
     deterministic=False,
 )
 
+PAPER = TableSchema(
+    "paper",
+    "one number of the paper's tables",
+    ("table", "environment", "context", "method", "setting", "metric"),
+    (
+        Column("table", TEXT, "table1 to table29"),
+        Column("environment", TEXT, "such as cheetah", nullable=True),
+        Column("context", TEXT, "such as speed-length", nullable=True),
+        Column("benchmark", TEXT, "environment and context, where the paper names both", nullable=True),
+        Column("method", TEXT, "as in runs", nullable=True),
+        Column("setting", TEXT, "what else tells the number from the next, such as hypogen.blocks=8", nullable=True),
+        Column("metric", TEXT, "such as return, or return_std for its deviation"),
+        Column("value", REAL, "the number, where it is one", "the metric's own; success in %", nullable=True),
+        Column("printed", TEXT, "the number as printed"),
+    ),
+)
+
 TABLES: dict[str, TableSchema] = {t.name: t for t in (RUNS, EPISODES, CURVES, EXPERIMENTS, PROVENANCE)}
+"""What a store holds, by name; PAPER comes with the code."""
 
 
-def described(tables: Sequence[TableSchema] = tuple(TABLES.values())) -> str:
+def described(tables: Sequence[TableSchema] = (*TABLES.values(), PAPER)) -> str:
     """One line a table, with its columns: what a person needs to write a query."""
     return "\n".join(f"  {table.name}: {', '.join(table.names)}" for table in tables)

@@ -33,7 +33,9 @@ class Summary(TypedDict):
 
 def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
     """Statistics of `scores`, one a spec and split (and run): `split` (None is a split too), `mean` and `deviation`
-    (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`."""
+    (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`. A score whose mean is
+    None, of a spec without an episode that counts, is left out."""
+    scores = [score for score in scores if score["mean"] is not None]
     means = np.array([score["mean"] for score in scores], dtype=np.float64)
     within = np.array([score["in_distribution"] for score in scores], dtype=bool)
     deviations = np.array([np.nan if score["deviation"] is None else score["deviation"] for score in scores])
@@ -53,6 +55,57 @@ def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
         specs=len(scores),
         episodes=sum(score["episodes"] for score in scores),
     )
+
+
+class Comparison(TypedDict):
+    """Method a against method b over the splits and specs on which both were rolled out."""
+
+    mean_a: float | None
+    mean_b: float | None
+    ratio: float | None  # of the means, a to b
+    difference: float | None  # a - b, with its 95 % bootstrap interval, stratified by split: pairs are drawn together
+    low_95: float | None
+    high_95: float | None
+    improvement: float | None  # probability that an episode of a beats one of b on the same spec, and its interval
+    improvement_low_95: float | None
+    improvement_high_95: float | None
+    splits: int
+    pairs: int  # specs, each counted once a split
+    episodes: int  # of a
+
+
+def compare(pairs: Sequence[Mapping[str, Any]]) -> Comparison:
+    """Statistics of `pairs`, one a split and spec: `split`, and the episodes' outcomes of both methods, `a` and `b`.
+
+    The probability of improvement is rliable's (Agarwal et al. 2021, after Mann and Whitney), with specs as tasks and
+    episodes as runs; the interval here is over specs, within their splits, as in `stratified_interval`.
+    """
+    a, b = (np.array([np.mean(pair[side]) for pair in pairs], dtype=np.float64) for side in ("a", "b"))
+    chances = np.array([improvement(pair["a"], pair["b"]) for pair in pairs], dtype=np.float64)
+    strata = _strata([pair["split"] for pair in pairs])
+    mean_a, mean_b = stratified_mean(a, strata), stratified_mean(b, strata)
+    low, high = stratified_interval(a - b, strata)
+    least, most = stratified_interval(chances, strata)
+    return Comparison(
+        mean_a=mean_a,
+        mean_b=mean_b,
+        ratio=mean_a / mean_b if mean_a is not None and mean_b else None,
+        difference=stratified_mean(a - b, strata),
+        low_95=low,
+        high_95=high,
+        improvement=stratified_mean(chances, strata),
+        improvement_low_95=least,
+        improvement_high_95=most,
+        splits=len(set(strata.tolist())),
+        pairs=len(pairs),
+        episodes=sum(len(pair["a"]) for pair in pairs),
+    )
+
+
+def improvement(a: Sequence[float], b: Sequence[float]) -> float:
+    """Fraction of the pairs (one of `a`, one of `b`) in which a is greater; a tie counts half."""
+    differences = np.subtract.outer(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    return float(((differences > 0) + 0.5 * (differences == 0)).mean())
 
 
 def stratified_mean(values: Values, strata: NDArray[np.int64]) -> float | None:

@@ -66,13 +66,14 @@ class ResultStore:
         return ds.dataset(paths, schema=schema.arrow, filesystem=self._files, format="parquet")
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection that can only read: the five tables, and `scores`, `swept` and `summarise` of macros.sql.
+        """A DuckDB connection that can only read: the five tables, the paper's numbers, and what macros.sql defines.
 
         Use it as a context manager, or close it. It sees the files that were there when it was made.
         """
         from results.database import connect
+        from results.paper_tables import paper
 
-        return connect({name: self.dataset(name) for name in TABLES})
+        return connect({"paper": paper(), **{name: self.dataset(name) for name in TABLES}})
 
     def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:
         """The answer to one query; `$name` in it stands for a parameter. Raises ResultsError, in one message."""

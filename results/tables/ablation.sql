@@ -9,10 +9,11 @@ WITH cells AS (
 grouped AS (
     SELECT experiment, cell, min(position) AS position,
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
-        * EXCLUDE (experiment, cell, position, run, split, spec_index, success, failed, length, score)
+        * EXCLUDE (experiment, cell, position, run, split, spec_index, outcomes, success, failed, length, score, parameters)
     FROM cells JOIN scores($experiment) USING (run)
     GROUP BY ALL
 )
-SELECT experiment, benchmark, method, cell, * EXCLUDE (experiment, benchmark, method, cell, position, summary), summary.*
+SELECT experiment, benchmark, method, few_shot, cell,
+    * EXCLUDE (experiment, benchmark, method, few_shot, cell, position, summary), summary.*
 FROM grouped
 ORDER BY experiment, benchmark, position, place(method), COLUMNS(*)

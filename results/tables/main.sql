@@ -1,6 +1,6 @@
--- Return on test specs: every method on every benchmark (tables 1 and 13)
+-- Return on test specs: every method on every benchmark
 -- Of an experiment, or of all runs; runs that differ in more than the seed of their split stand in rows of their own.
 -- The expert is measured on the same test specs, split by split, as the generators that learned from it.
-SELECT benchmark, method, * EXCLUDE (benchmark, method, summary), summary.*
+SELECT benchmark, method, few_shot, * EXCLUDE (benchmark, method, few_shot, parameters, summary, failed), summary.*
 FROM summaries($experiment)
 ORDER BY benchmark, place(method), COLUMNS(*)

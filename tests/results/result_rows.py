@@ -64,6 +64,7 @@ def run_row(
         "few_shot": False,
         "parameters": 123,
         "seed": 7,
+        "artifact": f"artifact-of-{run}",
     }
     return {**row, **changes}
 

@@ -46,8 +46,27 @@ def test_two_columns_of_one_name_both_show(storage):
 def test_table_and_experiment(storage):
     whole = call("table", "table20", "--csv", "--storage", storage).output.splitlines()
     part = call("table", "table20", "--csv", "--storage", storage, "--experiment", "one").output.splitlines()
-    assert [line.split(",")[1] for line in whole] == ["blocks", "2", "4"]
-    assert [line.split(",")[1] for line in part] == ["blocks", "2"]
+    assert whole[0].startswith("benchmark,blocks,method,ours,paper,difference,low_95,high_95,")
+    assert [line.split(",")[1:5] for line in whole[2:5]] == [
+        ["2", "hypogen", "1.5", ""],
+        ["3", "hypogen", "", "775.55"],
+        ["4", "hypogen", "3.5", ""],
+    ]
+    assert [line.split(",")[1] for line in part] == ["blocks", "1", "2", "3", "5", "8", "10", "20"]
+
+
+def test_compare(storage, store):
+    fill(store, [run_row("z", "hyperzero")], episode_rows("z", 0, [0.0, 2.0]))
+    store.write("experiments", "pair", [asked("pair", "a"), asked("pair", "z")])
+    output = call("compare", "hypogen", "hyperzero", "--experiment", "pair", "--csv", "--storage", storage).output
+    names, values = (line.split(",") for line in output.splitlines())
+    row = dict(zip(names, values, strict=True))
+    assert (row["benchmark"], row["difference"], row["improvement"], row["low_95"]) == (
+        "cheetah-speed",
+        "0.5",
+        "0.625",
+        "",
+    )
 
 
 def test_storage_from_the_environment_or_under_this_folder(storage, tmp_path, monkeypatch):
@@ -69,6 +88,12 @@ def test_tables_lists_names_titles_and_columns():
         (["table", "tabel20"], "error: unknown table 'tabel20'. Did you mean 'table20'"),
         (["table", "main", "--experiment", "kk"], "error: unknown experiment 'kk'. Did you mean 'k'? Known: k, one"),
         (["table", "main", "--csv", "--latex"], "error: one format at a time: --latex or --csv"),
+        (
+            ["compare", "hypogen", "hypergen"],
+            "error: unknown method 'hypergen'. Did you mean 'hypogen'? Known: hypogen",
+        ),
+        (["compare", "hypogen", "hypogen"], "error: hypogen against itself says nothing"),
+        (["compare", "hypogen", "hypogen", "--benchmark", "cheetah"], "error: unknown benchmark 'cheetah'"),
         (["query", "SELEC"], "error: Parser Error: syntax error"),
         (["query", "FROM episode"], "error: Catalog Error: Table with name episode does not exist!"),
         (["query", "DROP VIEW runs"], "error: results are only read"),
@@ -101,4 +126,4 @@ def test_help_is_quick_and_an_error_leaves_nothing_else_on_stderr(storage):
     command = [sys.executable, "-m", "results", "query", "FROM episode", "--storage", storage]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 7
+    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 8

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rliable import library as rly
+from rliable import metrics
 
-from results.statistics import stratified_interval, stratified_mean, summarise
+from results.statistics import compare, improvement, stratified_interval, stratified_mean, summarise
 
 
 def score(split, episodes, inside=True):
@@ -100,6 +101,73 @@ def test_a_wider_level_is_a_wider_interval():
     low, high = stratified_interval(values, strata, level=0.5)
     lower, higher = stratified_interval(values, strata, level=0.99)
     assert lower < low < high < higher
+
+
+def test_a_comparison_worked_out_by_hand():
+    comparison = compare(
+        [
+            {"split": 0, "a": [1.0, 3.0], "b": [2.0, 2.0]},  # a wins one of two, by 0
+            {"split": 0, "a": [9.0, 9.0], "b": [9.0, 5.0]},  # ties one, wins one: 0.75, by 2
+            {"split": 1, "a": [4.0], "b": [10.0]},  # loses, by -6
+        ]
+    )
+    assert (comparison["mean_a"], comparison["mean_b"]) == ((5.5 + 4.0) / 2, (4.5 + 10.0) / 2)
+    assert comparison["difference"] == (1.0 - 6.0) / 2
+    assert comparison["ratio"] == pytest.approx(4.75 / 7.25)
+    assert comparison["improvement"] == (0.625 + 0.0) / 2
+    assert (comparison["splits"], comparison["pairs"], comparison["episodes"]) == (2, 3, 5)
+
+
+def paired_scores(random, episodes=10, specs=32, splits=5):
+    """Two methods' returns [episodes, specs x splits]; hard specs are hard for both."""
+    difficulty = random.normal(0, 200, size=specs * splits)
+    return tuple(
+        np.round(random.normal(level, 80, size=(episodes, specs * splits)) + difficulty) for level in (700, 670)
+    )
+
+
+def as_pairs(a, b, specs=32):
+    return [{"split": n // specs, "a": a[:, n].tolist(), "b": b[:, n].tolist()} for n in range(a.shape[1])]
+
+
+def test_the_probability_of_improvement_is_rliables():
+    """Its tasks are our pairs of a spec and a split, its runs the episodes there."""
+    a, b = paired_scores(np.random.default_rng(11))
+    assert (a[:, :, None] == np.moveaxis(b, 0, -1)).any()  # ties are among them
+    assert compare(as_pairs(a, b))["improvement"] == pytest.approx(metrics.probability_of_improvement(a, b))
+    assert improvement(a[:, 0], b[:, 0]) == pytest.approx(metrics.probability_of_improvement(a[:, :1], b[:, :1]))
+
+
+def test_the_intervals_of_a_comparison_are_rliables_over_specs_within_splits():
+    a, b = paired_scores(np.random.default_rng(11))
+    comparison = compare(as_pairs(a, b))
+    chances = np.array([improvement(a[:, n], b[:, n]) for n in range(a.shape[1])])
+    for values, low, high in (
+        (chances, comparison["improvement_low_95"], comparison["improvement_high_95"]),
+        ((a - b).mean(axis=0), comparison["low_95"], comparison["high_95"]),
+    ):
+        scores = values.reshape(5, 32).T
+        _, intervals = rly.get_interval_estimates(
+            {"a": scores}, lambda x: np.array([x.mean()]), reps=20_000, random_state=np.random.RandomState(0)
+        )
+        (least,), (most,) = intervals["a"]
+        wide = 0.06 * (most - least)
+        assert (low, high) == (pytest.approx(least, abs=wide), pytest.approx(most, abs=wide))
+
+
+def test_pairing_tells_what_means_alone_cannot():
+    """Specs differ far more than methods: the two means' intervals overlap, the difference's is clear of zero."""
+    a, b = paired_scores(np.random.default_rng(2))
+    comparison, strata = compare(as_pairs(a, b)), np.repeat(np.arange(5), 32)
+    of_a, of_b = (stratified_interval(side.mean(axis=0), strata) for side in (a, b))
+    assert of_a[0] < of_b[1]
+    assert comparison["low_95"] > 0
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.lists(st.integers(0, 5), min_size=1, max_size=6))
+def test_one_methods_improvement_is_the_others_setback(a, b):
+    assert improvement(a, b) + improvement(b, a) == pytest.approx(1.0)
+    assert improvement(a, a) == 0.5
 
 
 values_in_strata = st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 3)), min_size=1, max_size=20)

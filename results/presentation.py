@@ -1,0 +1,112 @@
+"""What of a table's columns a person needs: those that tell rows apart; the rest stands above the table, once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, get_type_hints
+
+from results.formats import Grid
+from results.statistics import Comparison, Summary
+
+Row = dict[str, Any]
+
+# Shown only where they tell rows apart; where all rows agree, the value stands above the table instead.
+_CONDITIONS = (
+    "expert_recipe",
+    "expert",
+    "split_kind",
+    "train_specs",
+    "test_specs",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "selection",
+    "seed",
+)
+_SETTINGS = ("settings", "settings_a", "settings_b")
+_ONLY_WHERE_THERE = ("few_shot", "paper_std", "failed", *_SETTINGS)
+_BESIDE = ("ours", "paper", "difference", "paper_std", "failed", "ours_relative", "paper_relative")
+_SHARES = ("ratio", "improvement", "improvement_low_95", "improvement_high_95")
+_NUMBERS = [name for kind in (Summary, Comparison) for name, of in get_type_hints(kind).items() if of is not int]
+_LEGEND = {
+    "difference": "difference: {0}.",
+    "few_shot": "few_shot: adapts with demonstrations of the test specs, which the other methods never see.",
+    "failed": "failed: episodes that failed, in %.",
+    "std_episodes": "std_episodes, std_specs, std_splits: sample deviation over a spec's episodes, "
+    "over a split's specs, over splits.",
+    "low_95": "low_95, high_95: 95 % bootstrap interval of {1}.",
+    "in_mean": "in_mean, out_mean: specs in and out of distribution.",
+    "improvement": "improvement: probability that an episode of a beats one of b on its spec, a tie counting half.",
+}
+
+
+def presented(columns: Sequence[str], rows: Sequence[Row], title: str, scope: Sequence[str], places: int = 2) -> Grid:
+    """The grid of `rows` under those of `columns` that tell something, numbers with so many decimal `places`.
+
+    Above it stand the title, the scope (what the table takes), the conditions that all measured rows share, and what
+    the columns mean. A row of the paper alone has no settings (None).
+    """
+    rows = _with_differing_settings(rows)
+    shown, shared = _telling(columns, rows)
+    notes = [*scope, *([f"Conditions: {', '.join(shared)}."] if shared else []), *_legend(shown)]
+    decimals = {**dict.fromkeys((*_NUMBERS, *_BESIDE), places), **dict.fromkeys(_SHARES, 3)}
+    return Grid(shown, [[row[column] for column in shown] for row in rows], title, notes, decimals)
+
+
+def _legend(shown: Sequence[str]) -> Iterable[str]:
+    against, interval = ("ours - paper", "ours") if "ours" in shown else ("a - b", "the difference")
+    interval = "the mean" if "mean" in shown else interval
+    return [text.format(against, interval) for name, text in _LEGEND.items() if name in shown]
+
+
+def _with_differing_settings(rows: Sequence[Row]) -> Sequence[Row]:
+    """Leaves in each row's settings those that tell it from another generator's (or another expert's) row of its
+    benchmark. A setting that only other methods have tells nothing; one that another row of its method lacks does."""
+    groups = defaultdict(list)
+    for row in rows:
+        for column in _SETTINGS:
+            if row.get(column) is not None:
+                groups[column, row["benchmark"], row.get("method") == "expert"].append(row)
+    for (column, *_), group in groups.items():
+        telling = _differing([(row.get("method"), row[column]) for row in group])
+        for row in group:
+            row[column] = {name: value for name, value in row[column].items() if name in telling}
+    return rows
+
+
+def _differing(rows: Sequence[tuple[Any, dict[str, Any]]]) -> set[str]:
+    """Names of settings, given (method, settings) of each row."""
+    values, methods = defaultdict(set), defaultdict(list)
+    for method, settings in rows:
+        methods[method].append(set(settings))
+        for name, value in settings.items():
+            values[name].add(value)
+    several = {name for name, found in values.items() if len(found) > 1}
+    sometimes = {name for names in methods.values() for name in set.union(*names) - set.intersection(*names)}
+    return {name for name in several | sometimes if not _has_column(name)}
+
+
+def _has_column(setting: str) -> bool:
+    return setting.removeprefix("training.").replace("split.kind", "split_kind") in _CONDITIONS
+
+
+def _telling(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """The columns to show, and the conditions that all measured rows share, as text."""
+    measured = [row for row in rows if any(row.get(column) is not None for column in _SETTINGS)]
+    hidden, shared = set(), []
+    for name in (column for column in columns if column in _CONDITIONS):
+        experts = {row[name] for row in measured if row.get("method") == "expert"}
+        generators = {row[name] for row in measured if row.get("method") != "expert"}
+        if max(len(experts), len(generators)) <= 1:
+            hidden.add(name)
+            common = generators or experts
+            shared += [f"{name} {value}" for value in common if value is not None and name != "expert"]
+    hidden |= {name for name in _ONLY_WHERE_THERE if not any(_is_there(row.get(name)) for row in rows)}
+    if len({row.get("metric") for row in rows}) <= 1:
+        hidden.add("metric")
+    return [column for column in columns if column not in hidden], shared
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and value is not False and value != {}

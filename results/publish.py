@@ -1,0 +1,77 @@
+"""An experiment's rows, copied into a storage small enough to keep in git: one file a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from results.database import answer
+from results.errors import ResultsError, unknown
+from results.schema import TABLES, TableSchema
+from results.store import ResultStore
+
+_KEY = "published"
+_OF_RUNS = "SELECT * FROM {} WHERE run IN (SELECT run FROM experiments WHERE experiment = $experiment)"
+_ROWS = {
+    **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves")},
+    "experiments": "SELECT * FROM experiments WHERE experiment = $experiment",
+    # Of what the runs rolled out, of its rollouts, and of everything that these were made from.
+    "provenance": """
+        WITH RECURSIVE rolled_out AS (
+            SELECT artifact FROM runs JOIN experiments USING (run) WHERE experiment = $experiment
+        ),
+        made AS (
+            FROM rolled_out
+            UNION
+            SELECT artifact FROM provenance
+            WHERE kind = 'rollouts' AND list_has_any(parents, (SELECT list(artifact) FROM rolled_out))
+            UNION
+            SELECT unnest(parents) AS artifact FROM provenance JOIN made USING (artifact)
+        )
+        SELECT * FROM provenance WHERE artifact IN (FROM made)
+    """,
+}
+
+
+def publish(source: ResultStore, experiment: str, target: ResultStore) -> dict[str, int]:
+    """Copy the rows of `experiment` to `target`, beside those of other experiments there; how many rows, by table.
+
+    The same call again changes nothing; rows of the experiment that were published before are replaced. Raises
+    ResultsError for an unknown experiment, for one without a finished run, and for a run that another experiment
+    published with other rows; then nothing is written.
+    """
+    known = source.table("SELECT DISTINCT experiment FROM experiments ORDER BY ALL").column(0).to_pylist()
+    if experiment not in known:
+        raise unknown("experiment", experiment, known)
+    found = _rows(source, experiment, "=")
+    if not found["runs"].num_rows:
+        raise ResultsError(f"experiment {experiment} has no finished run in {source.root}: there is nothing to publish")
+    others = _rows(target, experiment, "<>")
+    merged = {table: _merged(TABLES[table], others[table], rows, target.root) for table, rows in found.items()}
+    for table, rows in merged.items():
+        target.write(table, _KEY, rows, replace=True)
+    return {table: rows.num_rows for table, rows in found.items()}
+
+
+def _rows(store: ResultStore, experiment: str, which: str) -> dict[str, pa.Table]:
+    """Rows by table, of the experiment (`which` is =) or of the others (<>)."""
+    with store.connect() as connection:
+        return {
+            table: answer(connection, sql.replace("experiment =", f"experiment {which}"), {"experiment": experiment})
+            for table, sql in _ROWS.items()
+        }
+
+
+def _merged(schema: TableSchema, published: pa.Table, rows: pa.Table, where: str) -> pa.Table:
+    """Both tables' rows, each once. Of an artifact that has several rows of provenance the new one stays."""
+    old, new = _by_key(schema, published), _by_key(schema, rows)
+    changed = [key for key in new.keys() & old.keys() if new[key] != old[key]]
+    if changed and schema.deterministic:
+        named = ", ".join(f"{name} {value}" for name, value in zip(schema.primary_key, min(changed), strict=True))
+        raise ResultsError(f"{where} has another row of {schema.name} for {named}: publish to another folder")
+    return pa.Table.from_pylist(list({**old, **new}.values()), schema=schema.arrow)
+
+
+def _by_key(schema: TableSchema, rows: pa.Table) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {tuple(row[name] for name in schema.primary_key): row for row in rows.to_pylist()}

@@ -1,0 +1,103 @@
+"""Which rows two methods are compared on: the same split, spec and conditions, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from result_rows import asked, episode_rows, expert_row, fill, run_row
+
+from results.catalogue import compare
+from results.errors import ResultsError
+from results.formats import formatted
+
+
+def compared(store, a="hypogen", b="hyperzero", **scope):
+    grid = compare(a, b, store, **scope)
+    return [dict(zip(grid.columns, row, strict=True)) for row in grid.rows]
+
+
+def meet(store, **changes):
+    """Both methods on specs 0 and 1 of split 0; only HyPoGen on spec 2 and on split 1."""
+    runs = [run_row("a0"), run_row("a1", split=1), run_row("z0", "hyperzero", **changes)]
+    episodes = [row for spec in (0, 1, 2) for row in episode_rows("a0", spec, [800.0, 900.0])]
+    episodes += [row for spec in (0, 1) for row in episode_rows("z0", spec, [700.0, 850.0])]
+    fill(store, runs, [*episodes, *episode_rows("a1", 0, [1.0, 1.0])])
+
+
+def test_only_what_both_were_rolled_out_on_counts(store):
+    meet(store)
+    (row,) = compared(store)
+    assert (row["splits"], row["pairs"], row["episodes"]) == (1, 2, 4)
+    assert (row["mean_a"], row["mean_b"], row["difference"], row["improvement"]) == (850.0, 775.0, 75.0, 0.75)
+    (back,) = compared(store, "hyperzero", "hypogen")
+    assert (back["difference"], back["improvement"]) == (-75.0, 0.25)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 500},
+        {"learning_rate": 1e-3},
+        {"selection": "best_test"},
+        {"expert": "expert-2"},
+        {"expert_recipe": "paper"},
+        {"test_specs": 3},
+        {"split_kind": "explicit"},
+        {"seed": 1},
+        {"settings": {"policy.layers": 3}},
+        {"settings": {"split.train": "[[1.0]]"}, "split": 1},
+    ],
+)
+def test_methods_under_other_conditions_never_meet(store, changes):
+    meet(store, **changes)
+    if "split" in changes:  # split 1, where HyPoGen has spec 0
+        assert compared(store)[0]["pairs"] == 1
+        return
+    with pytest.raises(ResultsError, match="hypogen and hyperzero never met"):
+        compared(store)
+
+
+def test_settings_that_only_one_method_has_make_rows_of_their_own(store):
+    meet(store)
+    fill(store, [run_row("k", settings={"hypogen.blocks": 3})], episode_rows("k", 0, [700.0, 700.0]))
+    rows = {row["settings_a"].get("hypogen.blocks"): row for row in compared(store)}
+    assert {blocks: row["mean_a"] for blocks, row in rows.items()} == {"8": 850.0, "3": 700.0}
+    assert "settings_b" not in rows["3"]
+
+
+def test_a_method_is_compared_with_its_experts_on_its_own_splits(store):
+    meet(store)
+    fill(
+        store, [expert_row()], [row for spec in range(9) for row in episode_rows("expert-run", spec, [1000.0, 1000.0])]
+    )
+    (row,) = compared(store, "hypogen", "expert")
+    assert (row["splits"], row["pairs"], row["mean_b"]) == (2, 4, 1000.0)
+    assert row["ratio"] == pytest.approx((850.0 + 1.0) / 2 / 1000)
+
+
+def test_maniskill_is_compared_by_success(store):
+    where = {"benchmark": "pickcube-damping", "environment": "pickcube", "context": "damping"}
+    fill(store, [run_row("a", **where), run_row("z", "hyperzero", **where)], [])
+    store.write("episodes", "of-a", episode_rows("a", 0, [1.0, 1.0]))
+    store.write("episodes", "of-z", episode_rows("z", 0, [2.0, 2.0], success=False, failed=True))
+    (row,) = compared(store)
+    assert (row["mean_a"], row["mean_b"], row["improvement"], row["benchmark"]) == (100.0, 0.0, 1.0, "pickcube-damping")
+    assert row["ratio"] is None
+
+
+def test_of_an_experiment_or_a_benchmark(store):
+    meet(store)
+    store.write("experiments", "one", [asked("one", "a1"), asked("both", "a0"), asked("both", "z0")])
+    assert compared(store, experiment="both") == compared(store, benchmark="cheetah-speed")
+    with pytest.raises(ResultsError, match="never met"):
+        compared(store, experiment="one")
+    with pytest.raises(ResultsError, match=r"unknown experiment 'bth'\. Did you mean 'both'"):
+        compared(store, experiment="bth")
+
+
+def test_the_text_says_what_its_columns_mean(store):
+    meet(store)
+    text = formatted(compare("hypogen", "hyperzero", store), "text")
+    assert text.startswith(
+        "Two methods on the same test specs: hypogen (a) against hyperzero (b)\nPaired by split and spec"
+    )
+    assert "low_95, high_95: 95 % bootstrap interval of the difference." in text

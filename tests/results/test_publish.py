@@ -1,0 +1,118 @@
+"""Publishing: what is copied, that it prints the same tables, and that doing it again changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from result_rows import PROVENANCE_ROW, asked, episode_rows, expert_row, fill, run_row
+from typer.testing import CliRunner
+
+from results.__main__ import app
+from results.catalogue import render
+from results.errors import ResultsError
+from results.publish import publish
+from results.schema import TABLES
+from results.store import ResultStore, open_results
+
+LINEAGE = {
+    "experts": [],
+    "demonstrations": ["experts"],
+    "generator-a": ["demonstrations"],
+    "generator-b": ["demonstrations"],
+    "generator-c": ["demonstrations"],
+    "rollouts-a": ["generator-a"],
+    "rollouts-c": ["generator-c"],
+    "rollouts-of-experts": ["experts"],
+}
+
+
+@pytest.fixture
+def measured(store):
+    """Experiment one asked for a and the experts, two for a and b; c was never asked for."""
+    runs = [
+        run_row(name, artifact=f"generator-{name}", settings={"hypogen.blocks": n}) for n, name in enumerate("abc", 1)
+    ]
+    runs.append(expert_row("e", artifact="experts"))
+    episodes = [row for run in runs for row in episode_rows(run["run"], 0, [1.0, 2.0])]
+    members = [asked("one", "a"), asked("one", "e"), asked("two", "a"), asked("two", "b", 1)]
+    fill(store, runs, episodes, members)
+    for run in "abc":
+        store.write("curves", run, [{"run": run, "epoch": 1, "step": 1, "metric": "loss", "value": 0.5}])
+    for artifact, parents in LINEAGE.items():
+        kind = artifact.partition("-")[0]
+        store.write(
+            "provenance", artifact, [{**PROVENANCE_ROW, "artifact": artifact, "kind": kind, "parents": parents}]
+        )
+    return store
+
+
+@pytest.fixture
+def published(tmp_path):
+    return ResultStore(tmp_path / "published" / "results")
+
+
+def column(store, table, name):
+    return store.table(f"SELECT {name} FROM {table} ORDER BY ALL").column(0).to_pylist()
+
+
+def test_an_experiments_rows_are_copied_and_no_others(measured, published):
+    assert publish(measured, "one", published) == {
+        "runs": 2,
+        "episodes": 4,
+        "curves": 1,
+        "experiments": 2,
+        "provenance": 5,
+    }
+    assert column(published, "runs", "run") == ["a", "e"]
+    assert column(published, "provenance", "artifact") == [
+        "demonstrations",
+        "experts",
+        "generator-a",
+        "rollouts-a",
+        "rollouts-of-experts",
+    ]
+    assert all(published.keys(table) == ["published"] for table in TABLES)
+
+
+def test_two_experiments_share_their_runs_and_print_as_they_did(measured, published, tmp_path):
+    publish(measured, "one", published)
+    publish(measured, "two", published)
+    assert column(published, "runs", "run") == ["a", "b", "e"]
+    assert column(published, "episodes", "run") == ["a", "a", "b", "b", "e", "e"]
+    copy = open_results(str(tmp_path / "published"))
+    for experiment in ("one", "two"):
+        assert render("table20", copy, experiment=experiment) == render("table20", measured, experiment=experiment)
+
+
+def test_again_changes_nothing_and_a_smaller_experiment_leaves_nothing_behind(measured, published, tmp_path):
+    publish(measured, "two", published)
+    publish(measured, "one", published)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("published.parquet")}
+    publish(measured, "one", published)
+    publish(measured, "two", published)
+    assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
+    measured.write("experiments", "all", [asked("one", "a"), asked("one", "e"), asked("two", "a")], replace=True)
+    publish(measured, "two", published)
+    assert column(published, "runs", "run") == ["a", "e"]
+
+
+def test_a_run_with_other_rows_is_refused_and_nothing_is_written(measured, published, tmp_path):
+    publish(measured, "two", published)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("published.parquet")}
+    measured.write("episodes", "a", episode_rows("a", 0, [1.0, 5.0]), replace=True)
+    with pytest.raises(ResultsError, match="has another row of episodes for run a, spec_index 0, episode 1"):
+        publish(measured, "one", published)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("published.parquet")}
+
+
+def test_the_command_says_what_it_copied_or_why_not(measured, tmp_path):
+    storage, to = str(Path(measured.root).parent), str(tmp_path / "git")
+
+    def call(experiment):
+        return CliRunner().invoke(app, ["publish", "--experiment", experiment, "--to", to, "--storage", storage])
+
+    assert call("one").output == f"one -> {to}: 2 runs, 4 episodes, 1 curves, 2 experiments, 5 provenance\n"
+    assert "error: unknown experiment 'three'" in call("three").stderr
+    measured.write("experiments", "more", [asked("nothing", "not-run-yet")])
+    assert "error: experiment nothing has no finished run" in call("nothing").stderr
