@@ -48,6 +48,7 @@ def train_(
     torch.set_num_threads(threads)
     entry, settings = get_benchmark(benchmark), resolve(RECIPES[RECIPE], device)
     folder = checkpoints / f"{benchmark}-{seed}"
+    surroundings()  # looks at the commit now: the card is to name the one that trains
     clock = _Clock(folder / "seconds.json")
 
     def progress(row: Mapping[str, Any]) -> None:

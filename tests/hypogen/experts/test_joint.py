@@ -1,5 +1,8 @@
 """One agent for all specs: it learns as TD3 on [spec, observation] does, and parts into experts without a loss."""
 
+import dataclasses
+
+import pytest
 import torch
 
 from hypogen.experts.joint import JointTD3
@@ -21,69 +24,84 @@ def random_batch(generator: torch.Generator) -> tuple[Batch, torch.Tensor]:
     return batch, normal(S, B, A)
 
 
-def trained(updates: int = 6) -> JointTD3:
+MEMBERS = {1: [[0, 1, 2]], 2: [[0, 1], [2, 2]], 3: [[0], [1], [2]]}
+"""Which specs each of so many agents serves; one that has fewer serves its last one twice."""
+
+
+def trained(agents: int, updates: int = 6) -> JointTD3:
     torch.set_num_threads(1)
-    agent = JointTD3(CONDITIONS, D, A, SETTINGS, torch.Generator().manual_seed(0))
+    settings = dataclasses.replace(SETTINGS, joint_agents=agents)
+    joint = JointTD3(CONDITIONS, D, A, settings, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     for _ in range(updates):
-        agent.update(*random_batch(generator), NOW)
-    return agent
+        joint.update(*random_batch(generator), NOW)
+    return joint
 
 
-def conditioned(observations: torch.Tensor) -> torch.Tensor:
-    """[spec, observation], written here with a loop."""
-    rows = [torch.cat([CONDITIONS[s], row]) for s, rows in enumerate(observations) for row in rows]
-    return torch.stack(rows).unsqueeze(0)
+def rows_of(agents: int, tensor: torch.Tensor, told: bool = False) -> torch.Tensor:
+    """What ``[S, B, …]`` of the specs is to the agents, ``[G, P * B, …]``, written here with loops."""
+    whole = []
+    for members in MEMBERS[agents]:
+        rows = [torch.cat([CONDITIONS[s], row]) if told else row for s in members for row in tensor[s]]
+        whole.append(torch.stack(rows))
+    return torch.stack(whole)
 
 
-def test_learns_as_one_agent_on_spec_and_observation() -> None:
-    agent = trained()
-    plain = PopulationTD3(
-        1,
-        2 + D,
-        A,
-        TD3Settings(**{**vars(SETTINGS), "batch_size": S * B}),
-        torch.Generator().manual_seed(0),
-    )
+@pytest.mark.parametrize("agents", MEMBERS)
+def test_learns_as_agents_on_spec_and_observation_do(agents: int) -> None:
+    joint = trained(agents)
+    per_agent = len(MEMBERS[agents][0])
+    settings = dataclasses.replace(SETTINGS, batch_size=per_agent * B)
+    plain = PopulationTD3(agents, 2 + D, A, settings, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     for _ in range(6):
         batch, noise = random_batch(generator)
         rows = Batch(
-            conditioned(batch.observations),
-            batch.actions.reshape(1, S * B, A),
-            batch.returns.reshape(1, S * B),
-            batch.discounts.reshape(1, S * B),
-            conditioned(batch.next_observations),
+            rows_of(agents, batch.observations, told=True),
+            rows_of(agents, batch.actions),
+            rows_of(agents, batch.returns),
+            rows_of(agents, batch.discounts),
+            rows_of(agents, batch.next_observations, told=True),
         )
-        plain.update(rows, noise.reshape(1, S * B, A), NOW)
-    observations = torch.randn(S, 9, D)
-    torch.testing.assert_close(agent.act(observations), plain.act(conditioned(observations)).view(S, 9, A))
+        plain.update(rows, rows_of(agents, noise), NOW)
     for key, value in plain.state().items():
-        assert (agent.state()[key] == value).all(), key
+        assert (joint.state()[key] == value).all(), key
+    observations = torch.randn(S, 9, D)
+    expected = plain.act(rows_of(agents, observations, told=True)).view(agents, per_agent, 9, A)
+    for agent, members in enumerate(MEMBERS[agents]):
+        for place, spec in enumerate(members):
+            torch.testing.assert_close(joint.act(observations)[spec], expected[agent, place])
 
 
-def test_parts_into_experts_that_act_and_value_the_same() -> None:
-    agent = trained()
-    experts = agent.part()
+@pytest.mark.parametrize("agents", MEMBERS)
+def test_parts_into_experts_that_act_and_value_the_same(agents: int) -> None:
+    joint = trained(agents)
+    whole, experts = joint._agents, joint.part()
     observations, actions = torch.randn(S, 9, D), torch.rand(S, 9, A)
-    for policy in (agent.policy(), experts.policy()):
-        torch.testing.assert_close(policy(observations), agent.act(observations))
+    for policy in (joint.policy(), experts.policy()):
+        torch.testing.assert_close(policy(observations), joint.act(observations))
     pairs = torch.cat([observations, actions], -1)
-    torch.testing.assert_close(stacked_mlp(*experts.q1(), pairs), stacked_mlp(*agent.q1(), pairs))
+    torch.testing.assert_close(stacked_mlp(*experts.q1(), pairs), stacked_mlp(*joint.q1(), pairs))
 
-    mine = conditioned(observations)
-    whole = agent._agents
-    target = torch.tanh(stacked_mlp(*whole.target_actor.linear(), mine)).view(S, 9, A)
-    torch.testing.assert_close(Policy(*experts.target_actor.export())(observations), target)
-    pairs_of_both = pairs.repeat(2, 1, 1)  # the experts' critics stand as [all first, all second]
-    for ours, theirs in ((experts.critic, whole.critic), (experts.target_critic, whole.target_critic)):
-        both = torch.cat([mine, actions.reshape(1, -1, A)], -1).expand(2, -1, -1)
-        expected = stacked_mlp(*theirs.linear(), both).view(2 * S, 9, 1)
-        torch.testing.assert_close(stacked_mlp(*ours.linear(), pairs_of_both), expected)
+    def outputs(weights: tuple[torch.Tensor, ...], biases: tuple[torch.Tensor, ...], network: int, spec: int, x):
+        layers = [(w[network : network + 1], b[network : network + 1]) for w, b in zip(weights, biases, strict=True)]
+        told = torch.cat([CONDITIONS[spec].expand(len(x), -1), x], dim=-1)
+        return stacked_mlp(*zip(*layers, strict=True), told.unsqueeze(0))[0]
+
+    target_actions = Policy(*experts.target_actor.export())(observations)
+    critics = [stacked_mlp(*net.linear(), pairs.repeat(2, 1, 1)) for net in (experts.critic, experts.target_critic)]
+    for agent, members in enumerate(MEMBERS[agents]):
+        for spec in members:
+            target = torch.tanh(outputs(*whole.target_actor.linear(), agent, spec, observations[spec]))
+            torch.testing.assert_close(target_actions[spec], target)
+            for ours, theirs in zip(critics, (whole.critic, whole.target_critic), strict=True):
+                for twin in (0, 1):  # all first critics stand before all second ones
+                    expected = outputs(*theirs.linear(), twin * agents + agent, spec, pairs[spec])
+                    torch.testing.assert_close(ours[twin * S + spec], expected)
 
 
 def test_experts_go_their_own_ways_after_parting() -> None:
-    experts = trained().part()
+    experts = trained(agents=1).part()
     before = experts.policy()
     generator = torch.Generator().manual_seed(2)
 
