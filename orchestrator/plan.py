@@ -312,12 +312,14 @@ def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> 
         sections["policy"] = (dataclasses.asdict(shape), dataclasses.asdict(usual_shape))
         sections["training"] = (content_settings(training), content_settings(type(training)()))
         sections["demonstrations"] = (experiment.demonstrations.model_dump(), DemonstrationChoice().model_dump())
+        # Which specs, where that is not all of them or drawn by a seed: else rows of other specs could be averaged.
+        sections["specs"] = (experiment.specs.model_dump(exclude_defaults=True), {})
         listed = {"train": experiment.split.train, "test": experiment.split.test} if experiment.split.train else {}
         sections["split"] = (
             {
                 "train_fraction": experiment.split.train_fraction or benchmark.train_fraction,
                 "test_fraction": experiment.split.test_fraction,
-                **listed,  # which specs, so that the rows of two explicit splits are never averaged
+                **listed,
             },
             {"train_fraction": benchmark.train_fraction, "test_fraction": None},
         )

@@ -6,8 +6,8 @@ CREATE MACRO without(settings, name) AS map_from_entries(
 
 CREATE MACRO without_seeds(settings) AS without(without(without(settings, 'seed'), 'seeds'), 'split_seed');
 
-CREATE MACRO of_split(settings) AS map_from_entries(
-    list_filter(map_entries(settings), lambda entry: starts_with(entry.key, 'split.')));
+CREATE MACRO of_split(settings) AS map_from_entries(list_filter(map_entries(settings),
+    lambda entry: starts_with(entry.key, 'split.') OR starts_with(entry.key, 'specs.')));
 
 -- Order of the methods in a table: the experts, then the paper's table 1 from its last row to its first.
 CREATE MACRO place(method) AS coalesce(
@@ -37,7 +37,9 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 --   success, failed   fractions of all of the spec's episodes;  length: their mean, in control steps
 --   the other columns name what was rolled out. Rows may be averaged only where all of these agree.
 -- An expert has no split of its own: its rows are its episodes on these specs of every split whose generators learned
--- from it, once a split, labelled as there. An expert that no generator here learned from keeps its own test specs.
+-- from it, once a split, labelled as there. Experiments may share experts: of expert runs that were rolled out alike, one
+-- counts, and only if it was rolled out on all of the split's specs, as often as the generators were. An expert that no
+-- generator here learned from keeps its own test specs.
 CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
     WITH chosen AS (FROM chosen_runs(name)),
     asked_for AS (
@@ -47,22 +49,38 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
             WHEN 'out' THEN role = 'test' AND NOT in_distribution ELSE role = part END
     ),
     splits AS (
-        SELECT DISTINCT benchmark, expert, seed, split_kind, split, train_specs, test_specs, of_split(settings) AS split_settings,
-            spec_index, in_distribution
+        SELECT benchmark, expert, seed, split_kind, split, train_specs, test_specs, of_split(settings) AS split_settings,
+            settings['evaluation.episodes'] AS rollouts, list(DISTINCT {spec: spec_index, inside: in_distribution}) AS specs
         FROM asked_for
         WHERE method <> 'expert'
+        GROUP BY ALL
+    ),
+    experts AS (
+        SELECT chosen.*, list(DISTINCT spec_index) AS covered
+        FROM chosen JOIN episodes USING (run)
+        WHERE method = 'expert'
+        GROUP BY ALL
+    ),
+    on_splits AS (
+        SELECT experts.* EXCLUDE (covered) REPLACE (
+                splits.split_kind AS split_kind, splits.split AS split, splits.train_specs AS train_specs,
+                splits.test_specs AS test_specs, map_concat(settings, split_settings) AS settings),
+            specs
+        FROM experts JOIN splits ON experts.benchmark = splits.benchmark AND experts.expert = splits.expert
+            AND experts.seed = splits.seed AND settings['evaluation.episodes'] IS NOT DISTINCT FROM rollouts
+        WHERE list_has_all(covered, list_transform(specs, lambda entry: entry.spec))
+        QUALIFY row_number() OVER (
+            PARTITION BY experts.benchmark, experts.expert, experts.seed, experts.selection, settings,
+                splits.split_kind, splits.split, splits.train_specs, splits.test_specs, split_settings
+            ORDER BY run) = 1
     ),
     asked AS (
         FROM asked_for
         WHERE method <> 'expert' OR part = 'test' AND (benchmark, expert, seed) NOT IN (
             SELECT (benchmark, expert, seed) FROM chosen WHERE method <> 'expert')
         UNION ALL BY NAME
-        SELECT chosen.* REPLACE (
-                splits.split_kind AS split_kind, splits.split AS split, splits.train_specs AS train_specs,
-                splits.test_specs AS test_specs, map_concat(settings, split_settings) AS settings),
-            spec_index, in_distribution
-        FROM chosen JOIN splits USING (benchmark, expert, seed)
-        WHERE method = 'expert'
+        SELECT * EXCLUDE (specs, entry), entry.spec AS spec_index, entry.inside AS in_distribution
+        FROM (SELECT *, unnest(specs) AS entry FROM on_splits)
     ),
     measured AS (
         SELECT *, CASE WHEN success OR NOT succeeded THEN

@@ -126,6 +126,7 @@ def test_explicit_splits(tiny: Callable[..., Path]) -> None:
     run = next(run for run in plan.runs.values() if run.row["method"] == "hypogen")
     assert (run.row["train_specs"], run.row["test_specs"], run.row["split_kind"]) == (2, 8, "explicit")
     assert run.row["settings"]["split.train"] == [[1.0], [10.0]]
+    assert "specs.every" not in run.row["settings"]
 
 
 def test_seeds_and_keys_are_what_they_always_were() -> None:

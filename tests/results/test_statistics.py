@@ -148,7 +148,7 @@ def test_the_intervals_of_a_comparison_are_rliables_over_specs_within_splits():
     ):
         scores = values.reshape(5, 32).T
         _, intervals = rly.get_interval_estimates(
-            {"a": scores}, lambda x: np.array([x.mean()]), reps=20_000, random_state=np.random.RandomState(0)
+            {"a": scores}, lambda x: np.array([x.mean()]), reps=5_000, random_state=np.random.RandomState(0)
         )
         (least,), (most,) = intervals["a"]
         wide = 0.06 * (most - least)

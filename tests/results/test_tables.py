@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from result_rows import asked, episode_rows, expert_row, fill, run_row
 
@@ -76,6 +78,19 @@ def test_the_expert_is_measured_on_the_generators_test_specs_split_by_split(stor
     expert = table("main", store)[0]
     assert expert["mean"] == pytest.approx(((906 + 907) / 2 + (905 + 906) / 2) / 2)
     assert (expert["in_mean"], expert["out_mean"]) == (pytest.approx((906 + 905) / 2), pytest.approx((907 + 906) / 2))
+
+
+def test_of_experiments_that_share_experts_one_run_counts_where_it_covers_the_split(store):
+    """The first was rolled out on a part of the specs, the second less often, the third is the quickstart's again."""
+    quickstart(store)
+    less = expert_row("a-less", settings=json.dumps({"td3.steps": 1000, "evaluation.episodes": 1}))
+    part, again = expert_row("a-part"), expert_row("again")
+    episodes = [row for spec in (0, 1) for row in episode_rows("a-part", spec, [900.0 + spec, 910.0 + spec])]
+    episodes += [row for spec in range(3) for row in episode_rows("again", spec, [900.0 + spec, 910.0 + spec])]
+    episodes += [row for spec in range(3) for row in episode_rows("a-less", spec, [1.0])]
+    fill(store, [part, less, again], episodes)
+    whole = render("main", store)
+    assert whole.splitlines()[1:] == GOLDEN_MAIN.splitlines()[1:]
 
 
 def test_an_expert_that_nobody_learned_from_keeps_its_own_test_specs(store):
