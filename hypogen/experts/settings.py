@@ -19,8 +19,8 @@ class TD3Settings:
 
     Attributes:
         updates: Gradient updates of each expert, after the seed steps.
-        joint_updates: How many of these, the first, are made by agents that serve neighbouring specs together and are
-            told the spec; they then part into the experts (paper: 0, every expert starts from nothing).
+        joint_fraction: Fraction of these, the first, that are made by agents that serve neighbouring specs together
+            and are told the spec; they then part into the experts (paper: 0, every expert starts from nothing).
         joint_agents: How many such agents there are.
         joint_batch_size: Transitions of every spec in one joint update.
         batch_size: Transitions in one update of one expert.
@@ -54,7 +54,7 @@ class TD3Settings:
     """
 
     updates: int = 1_000_000
-    joint_updates: int = 0
+    joint_fraction: float = 0.0
     joint_agents: int = 1
     joint_batch_size: int = 16
     batch_size: int = 256
@@ -103,7 +103,6 @@ class TD3Settings:
             "saturation_penalty",
             "noise_clip",
             "exploration_steps",
-            "joint_updates",
         ):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("tau", "exploration_fraction"):
@@ -112,13 +111,18 @@ class TD3Settings:
         for name in ("learning_rate", "learning_rate_final"):
             rate = getattr(self, name)
             self._require(name, rate is None or 0 < rate < float("inf"), "positive and finite")
-        self._require("joint_updates", self.joint_updates <= self.updates, "at most updates")
+        self._require("joint_fraction", 0 <= self.joint_fraction <= 1, "in [0, 1]")
         self._require("keep", self.keep in ("last", "best"), "last or best")
         self._require("precision", self.precision in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
             raise ValueError(f"experts: {name} must be {what}, not {getattr(self, name)!r}")
+
+    @property
+    def joint_updates(self) -> int:
+        """Updates that are made jointly."""
+        return round(self.joint_fraction * self.updates)
 
     def at(self, update: int) -> Schedule:
         """What is scheduled for the given update (0 is the first)."""
@@ -148,7 +152,7 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
         "paper": TD3Settings(),
         "fast": TD3Settings(
             updates=100_000,
-            joint_updates=85_000,
+            joint_fraction=0.85,
             joint_agents=4,
             batch_size=64,
             learning_rate=1e-3,

@@ -80,7 +80,7 @@ def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:
     """The real command with a smaller recipe; its second run goes on from the checkpoint of the first."""
     program = (
         "import dataclasses, hypogen.zoo.__main__ as command\n"
-        "small = dict(updates=400, joint_updates=200, hidden_dim=8, batch_size=4, joint_batch_size=2, seed_steps=20,"
+        "small = dict(updates=400, joint_fraction=0.5, hidden_dim=8, batch_size=4, joint_batch_size=2, seed_steps=20,"
         " exploration_steps=20, evaluate_every=400, evaluation_episodes=1, precision='float32')\n"
         "command.RECIPES = {'fast': dataclasses.replace(command.RECIPES['fast'], **small)}\n"
         "command.CHECKPOINT_EVERY_S = 0.2\n"

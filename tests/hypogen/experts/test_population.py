@@ -54,7 +54,7 @@ def test_killed_and_resumed_ends_the_same(variant: str, tmp_path: Path, monkeypa
         "own": {"environments": 2, "steps_per_update": 2, "seed_steps": 1980},
         "shared": {"shared_replay": True},
         "wrapped": {"shared_replay": True, "replay_capacity": 1000, "precision": "bfloat16"},
-        "joint": {"shared_replay": True, "joint_updates": 13, "keep": "best", "evaluate_every": 5},
+        "joint": {"shared_replay": True, "joint_fraction": 0.45, "keep": "best", "evaluate_every": 5},
     }[variant]
     settings = dataclasses.replace(TINY, **changes)
     undisturbed = train("finger-speed", SPECS, settings, seed=1)
