@@ -20,7 +20,14 @@ from orchestrator.stages import generator_arguments
 from orchestrator.store import Store
 from results import ResultStore, render
 
-PAPER_PARAMETERS = {"hypogen": 70.0, "hyperzero": 25.1, "cond_policy": 0.7}
+PAPER_PARAMETERS = {
+    "hypogen": 70.0,
+    "hyperzero": 25.1,
+    "uvfa": 0.7,
+    "cond_policy": 0.7,
+    "meta_policy": 0.7,
+    "pearl": 0.7,
+}
 """Millions, for the paper's ManiSkill policy (table 15, "Original")."""
 
 SHOWN_GENERATORS = 30

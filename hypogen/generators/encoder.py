@@ -26,10 +26,22 @@ class ResidualBlock(nn.Module):
         return inputs + self.layers(inputs)
 
 
-class SpecEncoder(nn.Module):
-    """phi(M): raw specs [S, C] to embeddings [S, embedding_dim].
+def residual_stages(inputs: int, embedding_dim: int) -> nn.Sequential:
+    """Linear to a quarter of the width and two residual blocks, to a half and two blocks, to the whole and two blocks.
 
-    Linear to a quarter of the width and two residual blocks, to a half and two blocks, to the whole and two blocks.
+    ValueError unless `embedding_dim` is a positive multiple of 4.
+    """
+    if embedding_dim < 4 or embedding_dim % 4:
+        raise ValueError(f"embedding_dim must be a positive multiple of 4, not {embedding_dim}")
+    stages: list[nn.Module] = []
+    for narrow, wide in pairwise([inputs, embedding_dim // 4, embedding_dim // 2, embedding_dim]):
+        stages += [nn.Linear(narrow, wide), ResidualBlock(wide), ResidualBlock(wide)]
+    return nn.Sequential(*stages)
+
+
+class SpecEncoder(nn.Module):
+    """phi(M): raw specs [S, C] to embeddings [S, embedding_dim] through `residual_stages`.
+
     scaling "unit" maps every coordinate to [-1, 1] over the benchmark's whole grid before anything else (the grid is
     known without demonstrations, and so are test specs' places on it); "raw" feeds the numbers as they are, as the
     authors' code does: a stiffness of 500 to 1500 then swamps the embedding.
@@ -37,14 +49,8 @@ class SpecEncoder(nn.Module):
 
     def __init__(self, benchmark: Benchmark, embedding_dim: int, scaling: SpecScaling) -> None:
         super().__init__()
-        if embedding_dim < 4 or embedding_dim % 4:
-            raise ValueError(f"embedding_dim must be a positive multiple of 4, not {embedding_dim}")
         self.benchmark, self.scaling = benchmark, scaling
-        widths = [benchmark.grid.shape[1], embedding_dim // 4, embedding_dim // 2, embedding_dim]
-        stages: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            stages += [nn.Linear(inputs, outputs), ResidualBlock(outputs), ResidualBlock(outputs)]
-        self.stages = nn.Sequential(*stages)
+        self.stages = residual_stages(benchmark.grid.shape[1], embedding_dim)
 
     def forward(self, specs: Specs) -> Tensor:
         raw = raw_specs(self.benchmark, specs)

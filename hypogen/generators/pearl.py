@@ -1,8 +1,9 @@
 """PEARL: a latent inferred from a spec's transitions conditions one shared policy (Rakelly et al., 2019).
 
-It never reads the spec (paper, section 5.1). Every transition (s, a, r, s') votes with a Gaussian over the latent; the
-product of the votes is the posterior, held near N(0, I) by its KL divergence. The original learns by soft actor-critic;
-here, as in HyperZero's baselines, the policy and through it the context encoder learn by imitation.
+It never reads the spec (paper, section 5.1): the latent takes its place before the residual encoder that all methods
+have. Every transition (s, a, r, s') votes with a Gaussian over the latent; the product of the votes is the posterior,
+held near N(0, I) by its KL divergence. The original learns by soft actor-critic; here, as in HyperZero's baselines, the
+policy, and through it the context encoder, learn by imitation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn import functional
 from hypogen.benchmarks import Benchmark
 from hypogen.generators.base import Batch, require_at_least, require_positive
 from hypogen.generators.conditioned import ConditionedLayers
+from hypogen.generators.encoder import residual_stages
 from hypogen.generators.few_shot import FewShotGenerator, check_episodes, halves
 from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape
@@ -26,27 +28,30 @@ SMALLEST_VARIANCE = 1e-7
 
 @dataclass(frozen=True)
 class PEARLSettings:
-    """Settings of PEARL; the paper names none.
+    """Settings of PEARL.
 
+    embedding_dim: width of the embedded latent that the policy reads (paper: 256); a multiple of 4.
     latent_dim: width of the latent (original: 5).
     hidden_dim: width of the context encoder's three hidden layers (original: 200).
     kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which imitate too: 0.01).
     adaptation_episodes: demonstrations of a spec that it adapts on; None for all there are (HyperZero's code: all 10).
     """
 
+    embedding_dim: int = 256
     latent_dim: int = 5
     hidden_dim: int = 200
     kl_weight: float = 0.01
     adaptation_episodes: int | None = None
 
     def __post_init__(self) -> None:
+        require_at_least(self, 4, "embedding_dim")
         require_at_least(self, 1, "latent_dim", "hidden_dim")
         require_positive(self, "kl_weight")
         check_episodes(self)
 
 
 class PEARL(FewShotGenerator):
-    """A context encoder, and an MLP on [latent, observation]."""
+    """A context encoder, and an MLP on [embedded latent, observation]."""
 
     settings: PEARLSettings
 
@@ -62,8 +67,9 @@ class PEARL(FewShotGenerator):
             nn.ReLU(),
             nn.Linear(width, 2 * settings.latent_dim),
         )
+        self.encoder = residual_stages(settings.latent_dim, settings.embedding_dim)
         self.layers = ConditionedLayers(
-            shape.sizes(settings.latent_dim + benchmark.observation_dim, benchmark.action_dim)
+            shape.sizes(settings.embedding_dim + benchmark.observation_dim, benchmark.action_dim)
         )
 
     def loss_weights(self) -> dict[str, float]:
@@ -73,7 +79,7 @@ class PEARL(FewShotGenerator):
         """The policies at the posterior's mean: at test time nothing is drawn."""
         with torch.no_grad():
             mean, _ = self.posterior(context)
-            return Policy(*self.layers.fold(mean))
+            return self._policy(mean)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Action loss of one half of each spec's transitions at a latent drawn from the posterior of the other half."""
@@ -81,7 +87,7 @@ class PEARL(FewShotGenerator):
         mean, variance = self.posterior(context)
         latent = mean + variance.sqrt() * torch.randn_like(mean)
         return {
-            "action": action_loss(Policy(*self.layers.fold(latent)), query),
+            "action": action_loss(self._policy(latent), query),
             "kl": kl_to_standard_normal(mean, variance).mean(),
         }
 
@@ -94,6 +100,9 @@ class PEARL(FewShotGenerator):
         # Back from autocast's type: a sum over thousands of precisions needs float32.
         means, raw = votes.to(rewards.dtype).chunk(2, dim=-1)
         return product_of_gaussians(means, functional.softplus(raw).clamp(min=SMALLEST_VARIANCE))
+
+    def _policy(self, latent: Tensor) -> Policy:
+        return Policy(*self.layers.fold(self.encoder(latent)))
 
 
 def product_of_gaussians(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:

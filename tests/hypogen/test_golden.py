@@ -19,7 +19,7 @@ import torch
 from hypogen import experts
 from hypogen.benchmarks import get_benchmark
 from hypogen.demonstrations import Demonstrations
-from hypogen.generators import GENERATORS, build
+from hypogen.generators import GENERATORS, FewShotGenerator, build
 from hypogen.splits import random_split
 from hypogen.training import TrainingSettings, fit
 
@@ -42,12 +42,16 @@ def generator_numbers(method: str) -> list[float]:
     )
     generator = build(method, get_benchmark("cheetah-speed"), seed=0)
     observations = torch.linspace(-1, 1, 17).expand(3, 1, 17)
-    with torch.no_grad():
-        before = generator.policy(SPECS)(observations)[:, 0, 0].tolist()
+
+    def actions() -> list[float]:
+        if isinstance(generator, FewShotGenerator):
+            generator.adapt(demonstrations)
+        with torch.no_grad():
+            return generator.policy(SPECS)(observations)[:, 0, 0].tolist()
+
+    before = actions()
     rows = fit(generator, demonstrations, TrainingSettings(epochs=2, batch_size=48, learning_rate=1e-3), seed=0)
-    with torch.no_grad():
-        after = generator.policy(SPECS)(observations)[:, 0, 0].tolist()
-    return [*before, *after, *(rows[-1][name] for name in ("loss", "action") if name in rows[-1])]
+    return [*before, *actions(), *(rows[-1][name] for name in ("loss", "action") if name in rows[-1])]
 
 
 def expert_numbers() -> list[float]:

@@ -21,7 +21,7 @@ SMALL = {
     "uvfa": {"embedding_dim": 16},
     "cond_policy": {"embedding_dim": 16},
     "meta_policy": {"embedding_dim": 16},
-    "pearl": {"latent_dim": 4, "hidden_dim": 16},
+    "pearl": {"embedding_dim": 16, "latent_dim": 4, "hidden_dim": 16},
 }
 """Settings that make each method small."""
 

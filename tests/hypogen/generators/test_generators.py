@@ -97,7 +97,11 @@ def test_parameter_counts_of_the_paper_settings():
     assert parameter_breakdown(sketch("hypogen", lift)) == expected
     assert parameter_count(sketch("hypogen", lift)) == sum(expected.values()) == 107_464_727
     assert parameter_count(sketch("hyperzero", lift)) == encoder + 257 * policy + value
-    assert parameter_count(sketch("cond_policy", lift)) == encoder + 299 * 256 + 257 * 256 + 257 * 7
+    conditioned = encoder + 299 * 256 + 257 * 256 + 257 * 7
+    context = 93 * 200 + 2 * 201 * 200 + 201 * 10
+    assert parameter_count(sketch("cond_policy", lift)) == parameter_count(sketch("meta_policy", lift)) == conditioned
+    assert parameter_count(sketch("uvfa", lift)) == conditioned + 306 * 256 + 257
+    assert parameter_count(sketch("pearl", lift)) == conditioned + 4 * 64 + context
 
 
 @pytest.mark.parametrize("method", GENERATORS)
@@ -137,15 +141,13 @@ def test_unknown_names_and_settings_are_answered_with_what_is_known():
         get_generator("hypergen")
     with pytest.raises(ValueError, match="hyperzero takes HyperZeroSettings, not CondPolicySettings"):
         build("hyperzero", tiny_benchmark(), SHAPE, GENERATORS["cond_policy"].settings())
-    for method, entry in GENERATORS.items():
-        width = "latent_dim" if method == "pearl" else "embedding_dim"
-        with pytest.raises(ValueError, match=width):
-            entry.settings(**{width: 0})
+    for entry in GENERATORS.values():
+        with pytest.raises(ValueError, match="embedding_dim"):
+            entry.settings(embedding_dim=0)
+        with pytest.raises(ValueError, match="embedding_dim must be a positive multiple of 4"):
+            entry.build(tiny_benchmark(), SHAPE, entry.settings(embedding_dim=10))
         with pytest.raises(FrozenInstanceError):
-            setattr(entry.settings(), width, 8)
-        if width == "embedding_dim":
-            with pytest.raises(ValueError, match="embedding_dim must be a positive multiple of 4"):
-                entry.build(tiny_benchmark(), SHAPE, entry.settings(embedding_dim=10))
+            entry.settings().embedding_dim = 8
 
 
 def test_the_encoder_scales_over_the_whole_grid_or_not_at_all():

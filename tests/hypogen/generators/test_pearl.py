@@ -53,8 +53,9 @@ def test_losses_are_those_of_a_latent_drawn_from_the_other_half():
             precision += 1 / functional.softplus(vote[4:])
             weighted += vote[:4] / functional.softplus(vote[4:])
         posterior = Normal(weighted / precision, precision.rsqrt())
-        latent = (posterior.mean + posterior.stddev * noise[s]).expand(batch.rewards.shape[1] - half, -1)
-        predicted = torch.tanh(plain_mlp(generator.layers, torch.cat([latent, batch.observations[s, half:]], dim=-1)))
+        latent = generator.encoder(posterior.mean + posterior.stddev * noise[s])
+        inputs = torch.cat([latent.expand(batch.rewards.shape[1] - half, -1), batch.observations[s, half:]], dim=-1)
+        predicted = torch.tanh(plain_mlp(generator.layers, inputs))
         action += functional.mse_loss(predicted, batch.actions[s, half:]).item() / 3
         divergence += kl_divergence(posterior, Normal(torch.zeros(4), torch.ones(4))).sum().item() / 3
     assert losses["action"].item() == pytest.approx(action, rel=1e-9)
@@ -72,11 +73,9 @@ def test_it_never_reads_the_spec():
 
 def test_the_policy_is_that_of_the_posterior_mean_in_whatever_order_the_context_comes():
     generator, batch = tiny_generator("pearl").double(), tiny_batch(dtype=torch.float64)
-    mean, _ = generator.posterior(batch)
+    embedding = generator.encoder(generator.posterior(batch)[0])[:, None].expand(-1, 6, -1)
     observations = torch.randn(3, 6, 5, dtype=torch.float64)
-    expected = torch.tanh(
-        plain_mlp(generator.layers, torch.cat([mean[:, None].expand(-1, 6, -1), observations], dim=-1))
-    )
+    expected = torch.tanh(plain_mlp(generator.layers, torch.cat([embedding, observations], dim=-1)))
     torch.testing.assert_close(generator.infer(batch)(observations), expected, atol=1e-12, rtol=0)
     shuffled = batch.samples(torch.randperm(batch.rewards.shape[1]))
     torch.testing.assert_close(generator.infer(shuffled)(observations), expected, atol=1e-12, rtol=0)
