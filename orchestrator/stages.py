@@ -251,16 +251,16 @@ def _probe_random_start(store: Store, payload: Mapping[str, Any], folder: Path, 
     statistics = probes.start_statistics(generator, np.asarray(payload["specs"]["test"]), starts)
     measured = {}
     for name, (magnitude, deviation) in statistics.items():
-        measured[f"magnitude@{name}"], measured[f"std@{name}"] = magnitude, deviation
+        measured[f"magnitude@{name}"], measured[f"magnitude_std@{name}"] = magnitude, deviation
     return measured
 
 
 def _probe_update_losses(
     store: Store, payload: Mapping[str, Any], folder: Path, generator: HyPoGen
 ) -> dict[str, float]:
-    """Table 4: ``loss@k`` on the demonstrations of the training specs, ``test_loss@k`` on those of the test specs."""
+    """Table 4: ``loss@k`` on the demonstrations of the test specs, ``train_loss@k`` on those of the training specs."""
     measured = {}
-    for role, prefix in (("train", "loss"), ("test", "test_loss")):
+    for role, prefix in (("test", "loss"), ("train", "train_loss")):
         shown = load_demonstrations(store, payload, payload["specs"][role])
         losses = probes.update_losses(generator, shown).mean(dim=1)
         measured.update({f"{prefix}@{k}": float(value) for k, value in enumerate(losses)})

@@ -113,11 +113,12 @@ def test_the_probes_measure_the_stored_generator(measured: Path) -> None:
     probe = next(node for node in plan.nodes.values() if node.payload.get("probe") == "update_losses")
     generator = storage.load(store.folder("generator", probe.payload["generator"]))
     shown = stages.load_demonstrations(store, plan.nodes[probe.payload["generator"]].payload)
-    assert curve(results, "hypogen", "loss@.*") == {
-        (f"loss@{k}", 5): pytest.approx(float(value)) for k, value in enumerate(update_losses(generator, shown).mean(1))
+    assert curve(results, "hypogen", "train_loss@.*") == {
+        (f"train_loss@{k}", 5): pytest.approx(float(value))
+        for k, value in enumerate(update_losses(generator, shown).mean(1))
     }
-    assert {name for name, _ in curve(results, "hypogen", "test_loss@.*")} == {f"test_loss@{k}" for k in range(3)}
-    statistics = curve(results, "hypogen", "(magnitude|std)@.*")
+    assert {name for name, _ in curve(results, "hypogen", "loss@.*")} == {f"loss@{k}" for k in range(3)}
+    statistics = curve(results, "hypogen", "(magnitude|magnitude_std)@.*")
     assert len(statistics) == 8 and all(value > 0 for value in statistics.values())
     assert not curve(results, "cond_policy", ".*@.*"), "it has no updates"
 
