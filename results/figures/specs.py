@@ -35,7 +35,8 @@ def extrapolation(store: ResultStore, experiment: str | None) -> Figure:
         label = None if number else "training speeds"
         axes.axvline(speed, color="grey", linewidth=6, alpha=0.25, zorder=0, label=label)
     _finish(axes, "cheetah", "speed", points)
-    axes.legend(fontsize=8)
+    if len(points):
+        axes.legend(fontsize=8)
     return figure
 
 

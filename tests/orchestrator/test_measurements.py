@@ -112,7 +112,8 @@ def test_the_probes_measure_the_stored_generator(measured: Path) -> None:
     plan, store, results = plan_of(measured / "0.yaml"), Store(str(measured / "runs")), results_of(measured)
     probe = next(node for node in plan.nodes.values() if node.payload.get("probe") == "update_losses")
     generator = storage.load(store.folder("generator", probe.payload["generator"]))
-    shown = stages.load_demonstrations(store, plan.nodes[probe.payload["generator"]].payload)
+    trained_on = plan.nodes[probe.payload["generator"]].payload
+    shown = stages.load_demonstrations(store, trained_on, trained_on["train"])
     assert curve(results, "hypogen", "train_loss@.*") == {
         (f"train_loss@{k}", 5): pytest.approx(float(value))
         for k, value in enumerate(update_losses(generator, shown).mean(1))

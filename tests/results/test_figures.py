@@ -24,7 +24,7 @@ def spec_rows(run, index, spec, returns, **changes):
 
 
 def lines(axes) -> dict[str, list[float]]:
-    return {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    return {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
 
 
 @pytest.fixture
