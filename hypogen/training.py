@@ -76,13 +76,15 @@ def fit(
     checkpoint: Path | str | None = None,
     on_epoch: Callable[[Row], None] | None = None,
     device: torch.device | str = "cpu",
+    before_checkpoint: Callable[[int], None] | None = None,
 ) -> list[Row]:
     """Train `generator` in place, and return the curve: a row of epoch, loss and unweighted mean losses each.
 
     The batches depend on `seed` and the epoch alone. With a `checkpoint` path the state is written there, atomically,
     and a file found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left
     alone (same device, thread count and settings; more epochs may be asked for). `on_epoch` gets each new row when its
-    epoch is over and may raise to stop: the checkpoint on disk stays usable.
+    epoch is over and may raise to stop: the checkpoint on disk stays usable. `before_checkpoint` gets the number of
+    every epoch that is over before a checkpoint of it is written: what it leaves is there wherever training continues.
 
     Raises Diverged when a loss or a parameter is not finite, ValueError for demonstrations that do not fit the
     settings or a checkpoint of another training.
@@ -96,6 +98,8 @@ def fit(
     while run.epoch < settings.epochs:
         run.advance()
         last = run.epoch == settings.epochs
+        if before_checkpoint is not None:
+            before_checkpoint(run.epoch)
         if path is not None and (last or time.monotonic() - written >= settings.checkpoint_every_s):
             run.save(path)
             written = time.monotonic()

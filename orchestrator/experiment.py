@@ -27,6 +27,7 @@ from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from hypogen.experts import RECIPES, TD3Settings
 from hypogen.generators import GENERATORS
 from hypogen.policy import PolicyShape
+from hypogen.probes import has_updates
 from hypogen.splits import Split, evenly_spaced_split, explicit_split, random_split
 from hypogen.training import TrainingSettings
 from orchestrator.errors import ConfigError
@@ -93,10 +94,30 @@ class DemonstrationChoice(_Section):
 
 
 class EvaluationChoice(_Section):
-    """Episodes a spec (default: the paper's for the benchmark), and which specs are rolled out."""
+    """Episodes a spec (default: the paper's for the benchmark), and which specs are rolled out.
+
+    ``during_training_every``: epochs between two policies that are rolled out as well, for return against epoch.
+    ``selection: best_test`` takes for the episodes, of all these policies and the final one, the policy with the best
+    mean return *on the test specs*: only to compare with the authors, who do, and marked in every row.
+    """
 
     episodes: int | None = Field(default=None, ge=1)
     roles: list[Literal["train", "test"]] = Field(default=["test"], min_length=1)
+    during_training_every: int | None = Field(default=None, ge=1)
+    selection: Literal["final", "best_test"] = "final"
+
+    @pydantic.model_validator(mode="after")
+    def _selectable(self) -> EvaluationChoice:
+        if self.selection == "best_test" and self.during_training_every is None:
+            raise ValueError("selection best_test chooses among the policies of during_training_every: give that too")
+        if self.during_training_every is not None and "test" not in self.roles:
+            raise ValueError("during_training_every rolls out test specs: add `test` to roles")
+        return self
+
+    def epochs(self, last: int) -> list[int]:
+        """The epochs before the ``last`` whose policies are rolled out."""
+        every = self.during_training_every
+        return list(range(every, last, every)) if every else []
 
 
 class TaskResources(_Section):
@@ -283,9 +304,15 @@ class Experiment(_Section):
         TrainingSettings, BeforeValidator(lambda v: _settings(TrainingSettings, TrainingSettings(), v))
     ] = TrainingSettings()
     evaluation: EvaluationChoice = EvaluationChoice()
+    probes: list[Literal["random_start", "update_losses"]] = []
     resources: Resources = Resources()
     search: Search | None = None
     table: str = "main"
+
+    @property
+    def generators(self) -> list[str]:
+        """The methods that are trained on demonstrations."""
+        return [method for method in self.methods if method != "expert"]
 
     def shape(self, benchmark: Benchmark) -> PolicyShape:
         """The generated policy's shape; by default the paper's for the benchmark's simulator."""
@@ -368,6 +395,7 @@ def check(source: Source) -> Experiment:
     for name in experiment.benchmarks:
         _check_benchmark(experiment, get_benchmark(name), source)
     _check_adaptation(experiment, source)
+    _check_measurements(experiment, source)
     return experiment
 
 
@@ -382,6 +410,22 @@ def _check_adaptation(experiment: Experiment, source: Source) -> None:
                 f"{where}: {method}.adaptation_episodes: {wanted} is more than demonstrations.episodes ({there}). "
                 "Raise those, or leave it out to adapt on all there are."
             )
+
+
+def _check_measurements(experiment: Experiment, source: Source) -> None:
+    """Probes and evaluation during training must have something to look at."""
+    every, epochs = experiment.evaluation.during_training_every, experiment.training.epochs
+    if every is not None and every >= epochs:
+        raise ConfigError(
+            f"{source.origin(('evaluation', 'during_training_every'))}: evaluation.during_training_every: {every} is "
+            f"not within the training of {epochs} epochs. Give less, or raise training.epochs."
+        )
+    where = source.origin(("probes",))
+    if experiment.probes and not any(map(has_updates, experiment.generators)):
+        able = ", ".join(filter(has_updates, GENERATORS))
+        raise ConfigError(f"{where}: probes: no method here makes its policies update by update. Add one of: {able}.")
+    if experiment.probes and experiment.evaluation.selection != "final":
+        raise ConfigError(f"{where}: probes: they look at the final generator. Leave evaluation.selection at `final`.")
 
 
 def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Source) -> None:

@@ -9,7 +9,7 @@ from orchestrator.plan import Node, Plan, Run
 from orchestrator.store import Store
 from results.store import ResultStore
 
-KINDS = ("experts", "demonstrations", "generator", "rollouts")
+KINDS = ("experts", "demonstrations", "generator", "probe", "rollouts")
 TRAININGS = frozenset({"experts", "generator"})
 
 
@@ -39,7 +39,7 @@ class Graph:
     def _closure(self, wanted: Iterable[str]) -> dict[str, Node]:
         """Missing artifacts that a missing run needs, in plan order; what only made artifacts needed stays out."""
         missing: set[str] = set()
-        stack = [*wanted, *(key for run in self.missing_runs.values() for key in (*run.rollouts, run.policy))]
+        stack = [*wanted, *(key for run in self.missing_runs.values() for key in run.needs)]
         while stack:
             key = stack.pop()
             if key not in missing and key not in self._stored:
@@ -83,7 +83,7 @@ class Graph:
         """Note that an artifact is there now; the runs that this completes."""
         self.running.discard(key)
         self.made.add(key)
-        return [run for run in self.missing_runs.values() if key in (*run.rollouts, run.policy) and self.complete(run)]
+        return [run for run in self.missing_runs.values() if key in run.needs and self.complete(run)]
 
     def fail(self, key: str, reason: str) -> None:
         """Note a failure, and that everything which needs the artifact cannot be made now."""
@@ -96,7 +96,7 @@ class Graph:
 
     def complete(self, run: Run) -> bool:
         """Whether everything that a run is made of is there."""
-        return all(key in self._stored or key in self.made for key in (*run.rollouts, run.policy))
+        return all(key in self._stored or key in self.made for key in run.needs)
 
     def finished(self, kinds: Iterable[str] = KINDS) -> bool:
         """Whether nothing of these kinds is left to start or to wait for."""

@@ -1,6 +1,7 @@
 """From cells to a plan: which artifacts an experiment needs, each under a key that names its content.
 
     experts (a benchmark's population) ─► demonstrations (some specs) ─► generator ─► rollouts (some specs) ─► run
+                                                                          └─► probe ─► rollouts ──────────────┘
 
 A key is the hash of everything that decides the content: the kind, its code version, its settings, its seed and
 the keys of its inputs. Threads, GPUs, the cluster and the experiment's name are not in it, so experiments share
@@ -22,10 +23,20 @@ from hypogen import experts, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.experts import TD3Settings
 from hypogen.generators import GENERATORS
+from hypogen.probes import has_updates
 from hypogen.splits import Split, in_distribution
 from orchestrator.experiment import Cell, DemonstrationChoice, Experiment
 
-VERSIONS = {"experts": 1, "demonstrations": 1, "generator": 1, "rollouts": 1, "run": 1, "study": 1, "validation": 1}
+VERSIONS = {
+    "experts": 1,
+    "demonstrations": 1,
+    "generator": 1,
+    "probe": 1,
+    "rollouts": 1,
+    "run": 1,
+    "study": 1,
+    "validation": 1,
+}
 """Raise the number of a kind when its code changes what it makes: its artifacts, and all that follow, get new keys."""
 
 SPECS_PER_TASK = 4
@@ -50,6 +61,23 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """What is measured of a generator beside its final policies' episodes. Rollouts are of all the run's specs."""
+
+    snapshots: tuple[tuple[int, str], ...] = ()
+    """(epoch, rollouts of the policies of that epoch), ascending, without the final one."""
+    probes: tuple[str, ...] = ()
+    """Probes, whose curves become the run's."""
+    random_start: str | None = None
+    """Rollouts of the policies that start from noise."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        random_start = () if self.random_start is None else (self.random_start,)
+        return (*(key for _, key in self.snapshots), *self.probes, *random_start)
+
+
+@dataclass(frozen=True)
 class Run:
     """One row of the table ``runs``: a generator (or the experts) on one split, and the rollouts that measure it."""
 
@@ -60,6 +88,12 @@ class Run:
     rollouts: tuple[str, ...]
     specs: tuple[SpecLabel, ...]
     """Each spec that counts, in the order of the rollouts."""
+    aside: Aside = Aside()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of all artifacts that the run's rows are made of."""
+        return (self.policy, *self.rollouts, *self.aside.keys)
 
 
 @dataclass
@@ -185,6 +219,8 @@ def add_generator(
     }
     if few_shot:
         payload["adapt"] = benchmark.grid[adapt].tolist()
+    if snapshots := experiment.evaluation.epochs(experiment.training.epochs):
+        payload["snapshots"] = snapshots
     work = float(experiment.training.epochs) * len(train) * experiment.demonstrations.episodes * benchmark.episode_steps
     label = f"{benchmark.name} {method} split {seed}"
     return plan.add("generator", label, payload, demonstrations, work)
@@ -229,6 +265,7 @@ def _add_generator_run(
     kind = experiment.split.kind_for(benchmark)
     row = {
         **_common_row(experiment, benchmark, population, method),
+        "selection": experiment.evaluation.selection,
         "split_kind": kind,
         "split_seed": seed,
         "train_fraction": None if kind == "explicit" else experiment.split.train_fraction or benchmark.train_fraction,
@@ -244,7 +281,63 @@ def _add_generator_run(
     inside = in_distribution(benchmark.grid[list(split.train)], benchmark.grid)
     measured = tuple((index, role_of[index], bool(inside[index])) for index in sorted(role_of))
     generator = add_generator(plan, experiment, benchmark, population, split, seed, method)
-    return _add_run(plan, experiment, benchmark, row, generator, measured)
+    aside = _add_aside(plan, experiment, benchmark, population, generator, split, sorted(role_of))
+    return _add_run(plan, experiment, benchmark, row, generator, measured, aside)
+
+
+def _add_aside(
+    plan: Plan,
+    experiment: Experiment,
+    benchmark: Benchmark,
+    population: str,
+    generator: str,
+    split: Split,
+    measured: Sequence[int],
+) -> Aside:
+    """The probes of a generator and the rollouts of its earlier policies, as far as the experiment asks for them."""
+    payload = plan.nodes[generator].payload
+
+    def rolled_out(policy: str, label: str, **which: int) -> str:
+        return _add_rollouts(plan, experiment, benchmark, policy, label, measured, **which)
+
+    snapshots = tuple(
+        (epoch, rolled_out(generator, f"{payload['method']} epoch {epoch}", snapshot=epoch))
+        for epoch in payload.get("snapshots", ())
+    )
+    if not has_updates(payload["method"]):
+        return Aside(snapshots)
+    probes = {
+        name: _add_probe(plan, experiment, benchmark, population, generator, split, name) for name in experiment.probes
+    }
+    start = probes.get("random_start")
+    return Aside(
+        snapshots, tuple(probes.values()), start and rolled_out(start, f"{payload['method']} from random starts")
+    )
+
+
+def _add_probe(
+    plan: Plan,
+    experiment: Experiment,
+    benchmark: Benchmark,
+    population: str,
+    generator: str,
+    split: Split,
+    name: str,
+) -> str:
+    """A probe of a generator: of what it does with noise on the test specs, or with the experts' demonstrations."""
+    payload: dict[str, Any] = {"probe": name, "benchmark": benchmark.name, "generator": generator}
+    inputs, specs = [generator], {"test": split.test}
+    if name == "random_start":
+        payload["seed"] = derive_seed("random_start", plan.nodes[generator].payload["seed"])
+    else:
+        specs = {"train": split.train, "test": split.test}
+        payload["demonstrations"] = add_demonstrations(
+            plan, experiment, benchmark, population, {*split.train, *split.test}
+        )
+        inputs += payload["demonstrations"]
+    payload["specs"] = {role: benchmark.grid[list(rows)].tolist() for role, rows in specs.items()}
+    label = f"{benchmark.name} {plan.nodes[generator].payload['method']} {name.replace('_', ' ')}"
+    return plan.add("probe", label, payload, inputs, _steps(benchmark, [*split.train, *split.test], 1))
 
 
 def _add_run(
@@ -254,17 +347,26 @@ def _add_run(
     row: dict[str, Any],
     policy: str,
     measured: Sequence[SpecLabel],
+    aside: Aside = Aside(),
 ) -> str:
     groups = _groups([index for index, _, _ in measured])
     rollouts = tuple(_add_rollouts(plan, experiment, benchmark, policy, row["method"], group) for group in groups)
-    key = content_key("run", {"row": row, "rollouts": list(rollouts), "specs": [list(label) for label in measured]})
-    plan.runs[key] = Run(key, {"run": key, **row}, policy, rollouts, tuple(measured))
+    content = {"row": row, "rollouts": list(rollouts), "specs": [list(label) for label in measured]}
+    key = content_key("run", {**content, "aside": list(aside.keys)} if aside.keys else content)
+    plan.runs[key] = Run(key, {"run": key, **row}, policy, rollouts, tuple(measured), aside)
     return key
 
 
 def _add_rollouts(
-    plan: Plan, experiment: Experiment, benchmark: Benchmark, policy: str, method: str, group: Sequence[int]
+    plan: Plan,
+    experiment: Experiment,
+    benchmark: Benchmark,
+    policy: str,
+    method: str,
+    group: Sequence[int],
+    **which: int,
 ) -> str:
+    """``which``: ``snapshot=epoch`` for the policies of an epoch before the last."""
     episodes = experiment.evaluation.episodes or benchmark.episodes
     payload = {
         "benchmark": benchmark.name,
@@ -272,6 +374,7 @@ def _add_rollouts(
         "policy_kind": plan.nodes[policy].kind,
         "specs": benchmark.grid[list(group)].tolist(),
         "seeds": episode_seeds("evaluation", experiment.seed, benchmark, group, episodes),
+        **which,
     }
     label = f"{benchmark.name} {method} rollouts {_span(benchmark, group)}"
     return plan.add("rollouts", label, payload, [policy], _steps(benchmark, group, episodes))
@@ -323,6 +426,12 @@ def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> 
             },
             {"train_fraction": benchmark.train_fraction, "test_fraction": None},
         )
+        # Only where asked for: a run that is measured more is another run, and tables keep the two apart.
+        asked = {
+            "during_training_every": experiment.evaluation.during_training_every,
+            "probes": ", ".join(sorted(experiment.probes)) if has_updates(method) else "",
+        }
+        sections["evaluation"][0].update({name: value for name, value in asked.items() if value})
     settings = {f"{name}.{key}": value for name, (values, _) in sections.items() for key, value in values.items()}
     defaults = {f"{name}.{key}": value for name, (_, values) in sections.items() for key, value in values.items()}
     return settings, defaults

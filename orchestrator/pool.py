@@ -20,11 +20,11 @@ from orchestrator.graph import Graph
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
 
-ROLLING = ("demonstrations", "rollouts")
+ROLLING = ("demonstrations", "probe", "rollouts")
 
 
 class RolloutWorker:
-    """Makes demonstrations and rollouts artifacts, one at a time."""
+    """Makes demonstrations, probe and rollouts artifacts, one at a time."""
 
     def __init__(self, storage: str) -> None:
         self._store = Store(storage)

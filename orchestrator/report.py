@@ -53,6 +53,8 @@ def dry_run(console: Console, source: Source, store: Store, address: Address) ->
     )
     for kind in KINDS:
         counts = graph.counts(kind)
+        if not any(counts.values()):
+            continue
         missing = [node for node in graph.missing.values() if node.kind == kind]
         work, here = estimate.seconds(missing), wall.get(kind, 0.0)
         table.add_row(

@@ -27,7 +27,7 @@ from orchestrator.errors import UserError
 from orchestrator.experiment import Resources, TaskResources
 from orchestrator.graph import TRAININGS, Failure, Graph
 from orchestrator.plan import Node, Plan
-from orchestrator.pool import Pool
+from orchestrator.pool import ROLLING, Pool
 from orchestrator.progress import Progress
 from orchestrator.rows import write_run
 from orchestrator.store import Store
@@ -168,7 +168,7 @@ def execute(plan: Plan, graph: Graph, store: Store, progress: Progress, max_conc
         progress.completed(run)
     if not graph.finished(TRAININGS):
         _train(graph, store, progress, step, done, resources, max_concurrent)
-    while not graph.finished() and (pool.busy or graph.ready(("demonstrations", "rollouts"))):
+    while not graph.finished() and (pool.busy or graph.ready(ROLLING)):
         step(timeout_s=0.2)
     progress.refresh(pool.snapshot, final=True)
     record_failures(store, graph)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,11 +18,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from hypogen import experts, generators, training, zoo
+from hypogen import experts, generators, probes, training, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.demonstrations import Demonstrations, collect
 from hypogen.experts import Experts, TD3Settings
-from hypogen.generators import FewShotGenerator, Generator, get_generator, parameter_count, storage
+from hypogen.generators import FewShotGenerator, Generator, HyPoGen, get_generator, parameter_count, storage
 from hypogen.policy import Policy, PolicyShape
 from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
@@ -156,22 +157,35 @@ def make_demonstrations(store: Store, payload: Mapping[str, Any], folder: Path, 
 
 
 def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
-    """Train a generator, and generate its policy for every spec that it can have one for."""
+    """Train a generator, and generate its policy for every spec that it can have one for.
+
+    The policies of the payload's snapshots, epochs on the way, are kept beside the final one: training goes on at once,
+    and the rollout actors measure them when the artifact is there.
+    """
     settings = TrainingSettings(**payload["training"])
     generator = build_generator(payload)
-    demonstrations = load_demonstrations(store, payload, payload["train"])
+    snapshots = task.checkpoint / "snapshots"
+
+    def keep(epoch: int) -> None:
+        if epoch in payload.get("snapshots", ()):
+            snapshots.mkdir(exist_ok=True)
+            policies(store, generator, payload).save(snapshots / snapshot_file(epoch))
+
     curve = training.fit(
         generator,
-        demonstrations,
+        load_demonstrations(store, payload, payload["train"]),
         settings,
         payload["seed"],
         checkpoint=task.checkpoint / "checkpoint",
         on_epoch=task.progress,
         device=task.device,
+        before_checkpoint=keep,
     )
     generator.to("cpu")
     storage.save(generator, folder)
     policies(store, generator, payload).save(folder / POLICY)
+    for epoch in payload.get("snapshots", ()):
+        shutil.copy(snapshots / snapshot_file(epoch), folder)
     rows = [
         {"epoch": row["epoch"], "step": row["step"], "metric": metric, "value": value}
         for row in curve
@@ -180,6 +194,11 @@ def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task:
     ]
     (folder / CURVE).write_text(json.dumps(rows))
     return {"parameters": parameter_count(generator), "steps": curve[-1]["step"] if curve else 0}
+
+
+def snapshot_file(epoch: int) -> str:
+    """Name of the file with the policies of an epoch before the last."""
+    return f"policy-{epoch}.safetensors"
 
 
 def build_generator(payload: Mapping[str, Any]) -> Generator:
@@ -216,6 +235,41 @@ def load_demonstrations(store: Store, payload: Mapping[str, Any], specs: Sequenc
     return together.select(_rows(together.specs.numpy(), specs))
 
 
+def make_probe(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
+    """Look at a trained generator; what is measured is a curve without epochs."""
+    generator = storage.load(store.folder("generator", payload["generator"]))
+    assert isinstance(generator, HyPoGen), "the plan probes no other"
+    measured = _PROBES[payload["probe"]](store, payload, folder, generator)
+    (folder / CURVE).write_text(json.dumps([{"metric": name, "value": value} for name, value in measured.items()]))
+    return {}
+
+
+def _probe_random_start(store: Store, payload: Mapping[str, Any], folder: Path, generator: HyPoGen) -> dict[str, float]:
+    """Table 3, on the test specs; and the policies from random starts for the whole grid, to be rolled out."""
+    starts = probes.random_starts(generator, probes.STARTS, payload["seed"])
+    probes.policy_from_starts(generator, get_benchmark(payload["benchmark"]).grid.copy(), starts).save(folder / POLICY)
+    statistics = probes.start_statistics(generator, np.asarray(payload["specs"]["test"]), starts)
+    measured = {}
+    for name, (magnitude, deviation) in statistics.items():
+        measured[f"magnitude@{name}"], measured[f"magnitude_std@{name}"] = magnitude, deviation
+    return measured
+
+
+def _probe_update_losses(
+    store: Store, payload: Mapping[str, Any], folder: Path, generator: HyPoGen
+) -> dict[str, float]:
+    """Table 4: ``loss@k`` on the demonstrations of the test specs, ``train_loss@k`` on those of the training specs."""
+    measured = {}
+    for role, prefix in (("test", "loss"), ("train", "train_loss")):
+        shown = load_demonstrations(store, payload, payload["specs"][role])
+        losses = probes.update_losses(generator, shown).mean(dim=1)
+        measured.update({f"{prefix}@{k}": float(value) for k, value in enumerate(losses)})
+    return measured
+
+
+_PROBES = {"random_start": _probe_random_start, "update_losses": _probe_update_losses}
+
+
 def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
     """Roll the policies of some specs out."""
     source = store.folder(payload["policy_kind"], payload["policy"])
@@ -223,8 +277,8 @@ def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: 
         population = Experts.load(source)
         known, policy = population.specs, population.actor
     else:
-        generator = store.manifest("generator", payload["policy"])["payload"]
-        known, policy = known_specs(generator), Policy.load(source / POLICY)
+        known = known_specs(store.manifest(payload["policy_kind"], payload["policy"])["payload"])
+        policy = Policy.load(source / (snapshot_file(payload["snapshot"]) if "snapshot" in payload else POLICY))
     policy = policy.select(_rows(known, payload["specs"]))
     episodes = rollout(payload["benchmark"], payload["specs"], policy, payload["seeds"], threads=task.threads)
     save_file(
@@ -251,6 +305,7 @@ STAGES: dict[str, Callable[[Store, Mapping[str, Any], Path, Task], dict[str, Any
     "experts": make_experts,
     "demonstrations": make_demonstrations,
     "generator": make_generator,
+    "probe": make_probe,
     "rollouts": make_rollouts,
 }
 

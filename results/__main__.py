@@ -106,6 +106,35 @@ def tables() -> None:
     _print(f"\nColumns for `query`:\n{described()}\n")
 
 
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="One of those that `figures` lists.")],
+    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    storage: Storage = "runs",
+    out: Annotated[str | None, typer.Option(help="File to write, .png, .pdf or .svg. Default: NAME.png here.")] = None,
+) -> None:
+    """Draw one figure into a file."""
+    with _plain_errors():
+        from results.figures import draw
+        from results.store import open_results
+
+        target = out or f"{name}.png"
+        drawn = draw(name, open_results(storage), experiment)
+        try:
+            drawn.savefig(target)
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"cannot write {target}: {error}") from error
+        _print(f"{target}\n")
+
+
+@app.command()
+def figures() -> None:
+    """List the figures and what they show."""
+    from results.figures import FIGURES
+
+    _print("".join(f"{name:<11}  {entry.title}\n" for name, entry in FIGURES.items()))
+
+
 def _format(markdown: bool, latex: bool, csv: bool) -> str:
     asked = [name for name, wanted in (("markdown", markdown), ("latex", latex), ("csv", csv)) if wanted]
     if len(asked) > 1:

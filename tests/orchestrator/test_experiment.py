@@ -19,7 +19,7 @@ def cases(path: Path, profile: str | None = None, *assignments: str) -> list:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_experiment_and_every_profile_of_it_is_valid(file: Path) -> None:
     profiles = yaml.safe_load(file.read_text()).get("profiles", {})
-    if file.stem.startswith("ablation"):
+    if file.stem != "quickstart":
         assert {"laptop", "smoke"} <= set(profiles)
     for profile in (None, *profiles):
         assert cases(file, profile)
@@ -89,6 +89,10 @@ WRONG = [
     ("experts: {update: 3}", "experts.update", "did you mean 'updates'?"),
     ("evaluation: {episodes: 0}", "evaluation.episodes", "greater than or equal to 1"),
     ("evaluation: {roles: [tests]}", "evaluation.roles", "'train' or 'test'"),
+    ("evaluation: {selection: best_test}", "evaluation", "during_training_every"),
+    ("evaluation: {during_training_every: 2}", "evaluation.during_training_every", "within the training of 2 epochs"),
+    ("evaluation: {during_training_every: 1, roles: [train]}", "evaluation", "add `test` to roles"),
+    ("probes: [random]", "probes", "'random_start' or 'update_losses'"),
     ("resources: {gpus: maybe}", "resources.gpus", "'auto', 'always' or 'never'"),
     ("grid: {hypogen.blocs: [1]}", "hypogen.blocs", "did you mean 'blocks'?"),
     ("grid: {hyperzero.blocks: [1]}", "hyperzero.blocks", "methods has no 'hyperzero'"),
@@ -125,6 +129,15 @@ def test_problems_of_a_profile_or_an_assignment_are_blamed_on_it(tiny: Callable[
         cases(path, None, "seed=x")
     with pytest.raises(ConfigError, match="unknown profile 'good': Known: bad"):
         cases(path, "good")
+
+
+def test_probes_need_a_method_with_updates_and_the_final_generator(tiny: Callable[..., Path]) -> None:
+    assert cases(tiny(probes=["random_start"]))[0].experiment.probes == ["random_start"]
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: probes: no method .* Add one of: hypogen"):
+        cases(tiny(methods=["expert", "cond_policy"], probes=["random_start"]))
+    chosen = {"during_training_every": 1, "selection": "best_test"}
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: probes: they look at the final generator"):
+        cases(tiny(evaluation=chosen, probes=["random_start"]))
 
 
 def test_a_search_needs_a_method_and_a_space_that_exist(tiny: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from hypogen.benchmarks import get_benchmark
+from orchestrator.estimate import parameters
 from orchestrator.experiment import expand, load
 from orchestrator.plan import Plan, build, content_key, derive_seed
 
@@ -42,6 +43,30 @@ def test_the_five_ablations_share_experts_and_demonstrations() -> None:
         assert len(set.union(*(kinds(plan)["experts"] for plan in plans))) == 1
         union = set.union(*(kinds(plan)["demonstrations"] for plan in plans))
         assert len(union) == max(len(kinds(plan)["demonstrations"]) for plan in plans)
+
+
+def test_the_experiments_on_cheetah_speed_make_nothing_twice() -> None:
+    folder = ROOT / "experiments"
+    whole = kinds(plan_of(folder / "table1.yaml", "laptop", "benchmarks=[cheetah-speed]"))
+    for name in ("probes", "figure4", "capacity"):
+        part = kinds(plan_of(folder / f"{name}.yaml", "laptop"))
+        assert part["experts"] == whole["experts"]
+        shared = len(part["generator"] & whole["generator"])
+        assert shared == (6 if name == "capacity" else 0), "each method at its own size, on the one split"
+        assert name == "figure4" or part["demonstrations"] <= whole["demonstrations"]
+
+
+def test_capacity_widens_every_method_to_the_size_of_hypogen() -> None:
+    plan = plan_of(ROOT / "experiments" / "capacity.yaml", None, "split.seeds=[0]")
+    sizes: dict[str, list[int]] = {}
+    for node in plan.nodes.values():
+        if node.kind == "generator":
+            sizes.setdefault(node.payload["method"], []).append(parameters(node))
+    (hypogen,) = sizes.pop("hypogen")
+    assert len(sizes) == 5
+    for small, wide in map(sorted, sizes.values()):
+        assert small < hypogen / 10
+        assert abs(wide / hypogen - 1) < 0.01
 
 
 def test_one_more_value_needs_only_its_own_artifacts(tiny: Callable[..., Path]) -> None:

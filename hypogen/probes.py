@@ -1,0 +1,89 @@
+"""Probes: does a generator that updates a policy step by step optimise it, or remember it? (paper, section 5.4)
+
+    update_losses(generator, demonstrations)            table 4 and figure 2d: the action loss after each update
+    starts = random_starts(generator, STARTS, seed)     table 3: what comes out when theta^0 is replaced by noise
+    start_statistics(generator, specs, starts)
+    policy_from_starts(generator, specs, starts)        the same policies, to be rolled out
+
+All of them look at a trained generator from outside and draw nothing from torch's global random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hypogen.generators import GENERATORS, HyPoGen
+from hypogen.generators.base import Specs
+from hypogen.policy import Policy, concatenate
+
+if TYPE_CHECKING:  # importing it for real would load the simulators
+    from hypogen.demonstrations import Demonstrations
+
+STARTS = 10
+"""Random starts theta^0 (the paper does not say how many)."""
+START_RANGE = 0.1
+"""The paper's: every parameter of a random start is uniform in [-0.1, 0.1]."""
+
+Start = Sequence[Tensor]
+"""Flat parameters of each policy layer, as `HyPoGen.policy(start=)` takes them."""
+
+
+def has_updates(method: str) -> bool:
+    """Whether a method makes its policies update by update from a start, so that these probes mean something."""
+    return GENERATORS[method].build is HyPoGen
+
+
+@torch.no_grad()
+def update_losses(generator: HyPoGen, demonstrations: Demonstrations) -> Tensor:
+    """Action loss [K + 1, S] of each spec's policy after k = 0..K updates: MSE over its samples and the action's axes.
+
+    One spec at a time, so that memory does not grow with their number. Source: table 4.
+    """
+    observations, actions = (tensor.flatten(1, 2) for tensor in (demonstrations.observations, demonstrations.actions))
+    rows = []
+    for updates in range(generator.settings.blocks + 1):
+        policy = generator.policy(demonstrations.specs, updates=updates)
+        made = (policy.select([spec])(observations[[spec]]) for spec in range(policy.specs))
+        rows.append(torch.stack([functional.mse_loss(a, actions[[spec]]) for spec, a in enumerate(made)]))
+    return torch.stack(rows)
+
+
+def random_starts(generator: HyPoGen, count: int, seed: int) -> list[Start]:
+    """`count` starts whose parameters are uniform in [-START_RANGE, START_RANGE]; they depend on the seed alone."""
+    random = torch.Generator().manual_seed(seed)
+    return [
+        [torch.empty(layer.shape).uniform_(-START_RANGE, START_RANGE, generator=random) for layer in generator.start]
+        for _ in range(count)
+    ]
+
+
+@torch.no_grad()
+def start_statistics(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) -> dict[str, tuple[float, float]]:
+    """For each tensor of the policy (`fc1.weight`, `fc1.bias`, ...): (magnitude, deviation) over the starts.
+
+    magnitude: Euclidean length of the tensor, averaged over starts. deviation: root mean squared distance of the tensor
+    from its mean over the starts: 0 for a generator that ignores its start. Both are in the parameters' unit, computed
+    for each spec and averaged over `specs`. Source: table 3, which names the two and defines neither.
+    """
+    policies = [generator.policy(specs, start=start) for start in starts]
+    statistics = {}
+    for layer in range(generator.shape.layers):
+        weights, biases = [p.weights[layer] for p in policies], [p.biases[layer] for p in policies]
+        for name, stacked in (("weight", torch.stack(weights)), ("bias", torch.stack(biases))):
+            tensors = stacked.flatten(2)  # [starts, S, numbers]
+            distances = (tensors - tensors.mean(dim=0)).norm(dim=-1)
+            deviation = distances.square().mean(dim=0).sqrt()
+            statistics[f"fc{layer + 1}.{name}"] = (float(tensors.norm(dim=-1).mean()), float(deviation.mean()))
+    return statistics
+
+
+@torch.no_grad()
+def policy_from_starts(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) -> Policy:
+    """One policy for each of `specs`, the starts taken in turn: a mean over specs is one over starts as well."""
+    each = (generator.policy(specs[[row]], start=starts[row % len(starts)]) for row in range(len(specs)))
+    return concatenate(list(each))

@@ -1,0 +1,167 @@
+"""What is measured beside the final episodes: policies on the way, the best of them, and the probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from hypogen.generators import storage
+from hypogen.policy import Policy
+from hypogen.probes import update_losses
+from orchestrator import stages
+from orchestrator.experiment import expand, load
+from orchestrator.plan import Plan, build
+from orchestrator.rows import write_experiment, write_run
+from orchestrator.store import Store
+from results.store import ResultStore
+
+from .conftest import TINY
+from .test_sweep import Killed, tables
+
+ASKED = {
+    "training": {"epochs": 5, "batch_size": 500, "learning_rate": 1e-3},
+    "evaluation": {"episodes": 2, "during_training_every": 2},
+    "probes": ["random_start", "update_losses"],
+}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    path = folder / f"{len(list(folder.glob('*.yaml')))}.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(TINY), **changes}, sort_keys=False))
+    return path
+
+
+def plan_of(path: Path) -> Plan:
+    return build(expand(load(path)))
+
+
+def made(path: Path, root: Path) -> ResultStore:
+    """The results of an experiment, made one artifact after the other in this process, without Ray."""
+    plan, store = plan_of(path), Store(str(root))
+    for node in plan.nodes.values():
+        stages.make(store, node.kind, node.key, node.payload, node.inputs, node.work)
+    write_experiment(store, plan)
+    for run in plan.runs.values():
+        write_run(store, plan, run)
+    return ResultStore(store.results)
+
+
+def curve(results: ResultStore, method: str, pattern: str, selection: str = "final") -> dict[tuple[str, int], float]:
+    rows = results.frame(
+        "SELECT metric, epoch, value FROM curves JOIN runs USING (run) "
+        "WHERE method = $method AND metric SIMILAR TO $pattern AND selection = $selection",
+        method=method,
+        pattern=pattern,
+        selection=selection,
+    )
+    return {(row.metric, row.epoch): row.value for row in rows.itertuples()}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment that asks for everything, and its storage under `runs`."""
+    folder = tmp_path_factory.mktemp("measured")
+    made(write(folder, **ASKED), folder / "runs")
+    return folder
+
+
+def results_of(folder: Path) -> ResultStore:
+    return ResultStore(folder / "runs" / "results")
+
+
+def test_the_return_on_the_way_is_that_of_a_shorter_training(measured: Path, tmp_path: Path) -> None:
+    shorter = made(write(tmp_path, training={**ASKED["training"], "epochs": 2}), measured / "runs")
+    results = results_of(measured)
+    for method in ("hypogen", "cond_policy"):
+        on_the_way = curve(results, method, "return")
+        assert [epoch for _, epoch in on_the_way] == [2, 4, 5]
+        means = shorter.frame(
+            'SELECT spec_index, epochs, avg("return") AS mean FROM episodes JOIN runs USING (run) '
+            "WHERE method = $method AND epochs IN (2, 5) GROUP BY ALL ORDER BY ALL",
+            method=method,
+        )
+        deviations = curve(results, method, "return_std")
+        for epoch in (2, 5):
+            of_specs = means[means.epochs == epoch]["mean"]
+            assert on_the_way["return", epoch] == pytest.approx(of_specs.mean(), rel=1e-12)
+            assert deviations["return_std", epoch] == pytest.approx(of_specs.std(ddof=1), rel=1e-9)
+
+
+def test_best_test_takes_the_policy_with_the_best_mean_and_says_so(measured: Path, tmp_path: Path) -> None:
+    chosen = {**ASKED["evaluation"], "selection": "best_test"}
+    results = made(write(tmp_path, **{**ASKED, "evaluation": chosen, "probes": []}), measured / "runs")
+    for method in ("hypogen", "cond_policy"):
+        on_the_way = curve(results, method, "return")
+        best = max(on_the_way, key=lambda point: on_the_way[point])
+        assert curve(results, method, "return@selected", "best_test") == {
+            ("return@selected", best[1]): on_the_way[best]
+        }
+        episodes = results.frame(
+            'SELECT avg("return") AS mean FROM episodes JOIN runs USING (run) '
+            "WHERE method = $method AND selection = 'best_test'",
+            method=method,
+        )
+        assert episodes["mean"][0] == pytest.approx(on_the_way[best], rel=1e-12)
+    assert results.frame("SELECT DISTINCT selection FROM runs WHERE method = 'expert'").selection.tolist() == ["final"]
+
+
+def test_the_probes_measure_the_stored_generator(measured: Path) -> None:
+    plan, store, results = plan_of(measured / "0.yaml"), Store(str(measured / "runs")), results_of(measured)
+    probe = next(node for node in plan.nodes.values() if node.payload.get("probe") == "update_losses")
+    generator = storage.load(store.folder("generator", probe.payload["generator"]))
+    trained_on = plan.nodes[probe.payload["generator"]].payload
+    shown = stages.load_demonstrations(store, trained_on, trained_on["train"])
+    assert curve(results, "hypogen", "train_loss@.*") == {
+        (f"train_loss@{k}", 5): pytest.approx(float(value))
+        for k, value in enumerate(update_losses(generator, shown).mean(1))
+    }
+    assert {name for name, _ in curve(results, "hypogen", "loss@.*")} == {f"loss@{k}" for k in range(3)}
+    statistics = curve(results, "hypogen", "(magnitude|magnitude_std)@.*")
+    assert len(statistics) == 8 and all(value > 0 for value in statistics.values())
+    assert not curve(results, "cond_policy", ".*@.*"), "it has no updates"
+
+
+def test_the_return_from_random_starts_is_that_of_their_policies(measured: Path) -> None:
+    plan, store, results = plan_of(measured / "0.yaml"), Store(str(measured / "runs")), results_of(measured)
+    run = next(run for run in plan.runs.values() if run.aside.random_start)
+    returns = curve(results, "hypogen", "return@start=.*")
+    noisy = stages.load_episodes(store, run.aside.random_start)["returns"]
+    assert returns["return@start=random", 5] == pytest.approx(noisy.mean(axis=1).mean())
+    assert returns["return@start=learned", 5] == curve(results, "hypogen", "return")["return", 5]
+    probe = plan.nodes[run.aside.random_start].payload["policy"]
+    random, learned = (
+        Policy.load(store.folder(kind, key) / stages.POLICY).weights[0]
+        for kind, key in (("probe", probe), ("generator", run.policy))
+    )
+    assert random.shape == learned.shape and not torch.allclose(random, learned)
+
+
+def test_what_is_asked_for_beside_changes_no_key_that_it_need_not(tmp_path: Path) -> None:
+    plain = plan_of(write(tmp_path, training=ASKED["training"]))
+    probed = plan_of(write(tmp_path, training=ASKED["training"], probes=ASKED["probes"]))
+    watched = plan_of(write(tmp_path, training=ASKED["training"], evaluation=ASKED["evaluation"]))
+    assert set(plain.nodes) < set(probed.nodes), "a probe looks at the generator that was there"
+    new = sorted(probed.nodes[key].kind for key in set(probed.nodes) - set(plain.nodes))
+    assert new == ["probe", "probe", "rollouts"]
+    rows = [{run.row["method"]: key for key, run in plan.runs.items()} for plan in (plain, probed, watched)]
+    assert rows[0]["expert"] == rows[1]["expert"] == rows[2]["expert"]
+    assert rows[0]["cond_policy"] == rows[1]["cond_policy"] != rows[2]["cond_policy"]
+    assert len({found["hypogen"] for found in rows}) == 3
+    generators = {key for key, node in plain.nodes.items() if node.kind == "generator"}
+    assert generators.isdisjoint(watched.nodes), "an artifact with snapshots holds more"
+
+
+def test_a_kill_in_the_training_and_other_workers_change_no_row(measured: Path, tmp_path: Path) -> None:
+    slow = ["--set", "training.checkpoint_every_s=0"]
+    path, runs = measured / "0.yaml", tmp_path / "runs"
+    killed = Killed(path, runs, "--address", "local", *slow, "--max-concurrent", "1")
+    assert killed.until(lambda: list(runs.glob("work/generator/*/snapshots/policy-2.safetensors")))
+    killed.kill()
+    Killed(path, runs, "--address", "local", *slow, "--set", "resources.rollout.workers=3").finish()
+    undisturbed = tmp_path / "undisturbed"
+    made(path, undisturbed)
+    assert tables(runs) == tables(undisturbed)
+    assert not list(runs.glob("work/**/*.safetensors"))

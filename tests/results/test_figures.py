@@ -1,0 +1,184 @@
+"""The figures, by what is drawn: lines, bands, surfaces and gaps against rows whose means can be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from result_rows import asked, episode_rows, expert_row, fill, run_row
+from typer.testing import CliRunner
+
+from results.__main__ import app
+from results.errors import ResultsError
+from results.figures import FIGURES, draw
+
+
+def place(benchmark: str) -> dict[str, str]:
+    environment, _, context = benchmark.partition("-")
+    return {"benchmark": benchmark, "environment": environment, "context": context}
+
+
+def spec_rows(run, index, spec, returns, **changes):
+    return episode_rows(run, index, returns, spec=spec, **changes)
+
+
+def lines(axes) -> dict[str, list[float]]:
+    return {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
+
+
+@pytest.fixture
+def speeds(store):
+    """Finger: speeds 1, 2 and 3. HyPoGen is tested on 1 and 3 in two splits, HyperZero on 1 alone, experts on all."""
+    runs = [
+        run_row("h0", "hypogen", 0, **place("finger-speed")),
+        run_row("h1", "hypogen", 1, **place("finger-speed")),
+        run_row("z0", "hyperzero", 0, **place("finger-speed")),
+        expert_row("e", **place("finger-speed")),
+    ]
+    episodes = [
+        *spec_rows("h0", 0, [1.0], [100.0, 300.0]),
+        *spec_rows("h1", 0, [1.0], [500.0, 700.0]),
+        *spec_rows("h1", 2, [3.0], [800.0, 800.0]),
+        *spec_rows("h1", 1, [2.0], [0.0, 0.0], role="train"),
+        *spec_rows("z0", 0, [1.0], [50.0, 70.0]),
+        *(row for index in range(3) for row in spec_rows("e", index, [index + 1.0], [900.0, 902.0])),
+    ]
+    fill(store, runs, episodes, [asked("all", run["run"], n) for n, run in enumerate(runs)])
+    return store
+
+
+def test_figure5_averages_the_splits_of_a_spec_and_leaves_gaps(speeds):
+    axes = draw("figure5", speeds).axes[1]
+    assert axes.get_title() == "Finger" and axes.get_xlabel() == "desired speed (rad/s)"
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[1.0, 2.0, 3.0]] * 3
+    drawn = lines(axes)
+    assert drawn["Expert"] == [901.0] * 3
+    assert drawn["HyPoGen"] == [400.0, pytest.approx(np.nan, nan_ok=True), 800.0], "training specs are not test specs"
+    assert drawn["HyperZero"][0] == 60.0 and np.isnan(drawn["HyperZero"][1:]).all()
+
+
+def test_a_band_is_one_deviation_over_all_episodes_of_a_spec(speeds):
+    axes = draw("figure5", speeds).axes[1]
+    heights = [path.vertices[:, 1] for path in axes.collections[1].get_paths()]
+    half = np.std([100, 300, 500, 700], ddof=1)
+    assert min(map(np.min, heights)) == pytest.approx(400 - half)
+    assert max(map(np.max, heights[:1])) == pytest.approx(400 + half)
+
+
+def test_a_legend_shows_the_mean_of_the_table_beside_the_papers(speeds):
+    texts = [text.get_text() for text in draw("figure5", speeds).axes[1].get_legend().get_texts()]
+    assert texts == ["Expert 901 (976)", "HyPoGen 450 (835)", "HyperZero 60 (597)"]  # a mean over specs, then splits
+
+
+def test_a_panel_without_rows_is_empty_and_says_so(speeds):
+    for axes in (draw("figure5", speeds).axes[0], draw("figure6", speeds).axes[1]):
+        assert not axes.lines and not axes.collections
+        assert [text.get_text() for text in axes.texts] == ["no rows"]
+
+
+def test_figure4_takes_the_explicit_split_and_marks_what_trained(store):
+    runs = [
+        run_row("h", split_kind="explicit", train_fraction=None),
+        run_row("other", "hypogen"),
+        expert_row("e"),
+        expert_row("e2", expert="another"),
+    ]
+    episodes = [
+        *spec_rows("h", 0, [1.0], [900.0, 900.0], role="train"),
+        *spec_rows("h", 1, [2.0], [500.0, 700.0]),
+        *spec_rows("other", 1, [2.0], [0.0, 0.0]),
+        *(row for index in range(3) for row in spec_rows("e", index, [index + 1.0], [950.0])),
+        *spec_rows("e2", 1, [2.0], [1.0, 1.0]),
+    ]
+    fill(store, runs, episodes)
+    axes = draw("figure4", store).axes[0]
+    drawn = lines(axes)
+    assert drawn["HyPoGen"] == [900.0, 600.0] and drawn["Expert"] == [950.0, 950.0]
+    assert [line.get_xdata() for line in axes.lines if line.get_label() == "training speeds"] == [[1.0, 1.0]]
+
+
+def test_figure7_has_a_dot_a_cell_and_holes_where_nothing_was_tested(store):
+    runs = [run_row("h", **place("walker-speed-length"))]
+    cells = [(1.0, 0.1, 100.0), (1.0, 0.2, 200.0), (2.0, 0.1, 300.0)]  # (2, 0.2) is missing
+    episodes = [
+        row for n, (speed, length, value) in enumerate(cells) for row in spec_rows("h", n, [speed, length], [value])
+    ]
+    fill(store, runs, episodes)
+    figure = draw("figure7", store)
+    walker = next(axes for axes in figure.axes if axes.get_title().startswith("Walker"))
+    assert walker.get_title() == "Walker, HyPoGen: ours 200, paper 410"
+    surface, dots = walker.collections
+    assert sorted(zip(*(np.asarray(a).tolist() for a in dots._offsets3d), strict=True)) == cells
+    assert np.isfinite(surface._vec[2]).sum() < 4, "no face spans the hole"
+    assert [axes.get_title() for axes in figure.axes if axes is not walker and axes.get_title()] == [
+        "Cheetah, HyPoGen, paper 624",
+        "Finger, HyPoGen, paper 366",
+    ]
+
+
+def curve_rows(run, **metrics):
+    return [
+        {"run": run, "epoch": epoch, "step": epoch, "metric": metric.replace("_at_", "@"), "value": value}
+        for metric, points in metrics.items()
+        for epoch, value in points
+    ]
+
+
+def test_figure2d_shows_losses_as_fractions_of_the_first_beside_the_papers(store):
+    fill(store, [run_row("a"), run_row("b", split=1), run_row("unprobed", "hyperzero")], [])
+    for run, losses in (("a", (4.0, 2.0, 1.0)), ("b", (8.0, 4.0, 3.0))):
+        store.write("curves", run, curve_rows(run, **{f"loss_at_{k}": [(9, v)] for k, v in enumerate(losses)}))
+    axes = draw("figure2d", store).axes[0]
+    ours, paper = axes.lines[0], lines(axes)
+    assert ours.get_xdata().tolist() == [0, 1, 2] and ours.get_ydata().tolist() == [2.0, 1.0, 0.625]
+    assert ours.get_label() == "ours, cheetah-speed, test specs (after 1 update: 3)"
+    assert paper["paper, cheetah (after 1 update: 71.49)"][-1] == pytest.approx(1.61 / 71.49)
+
+
+def test_convergence_averages_splits_and_marks_the_papers_two_numbers(store):
+    fill(store, [run_row("a"), run_row("b", split=1)], [])
+    store.write("curves", "a", curve_rows("a", **{"return": [(5, 100.0), (10, 300.0)], "return_std": [(10, 20.0)]}))
+    store.write("curves", "b", curve_rows("b", **{"return": [(5, 200.0), (10, 500.0)], "return_std": [(10, 40.0)]}))
+    axes = draw("convergence", store).axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [5, 10] and lines(axes)["HyPoGen"] == [150.0, 400.0]
+    band = np.concatenate([path.vertices[:, 1] for path in axes.collections[0].get_paths()])
+    assert (np.nanmin(band), np.nanmax(band)) == (370.0, 430.0)
+    stars = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines[1:]}
+    assert stars == {(250, 732.9), (74, 600), (250, 571.3), (394, 600)}
+
+
+def test_runs_that_must_not_be_averaged_are_refused(store):
+    fill(store, [run_row("a"), run_row("b", split=1, selection="best_test")], spec_rows("a", 0, [1.0], [1.0]))
+    with pytest.raises(ResultsError, match=r"runs of hypogen on cheetah-speed differ in selection: .* --experiment"):
+        draw("figure5", store)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_can_be_drawn_from_nothing(store, name):
+    figure = draw(name, store)
+    assert figure.axes
+    figure.canvas.draw()
+
+
+def test_the_command_writes_files_that_begin_as_their_kind_does(speeds, tmp_path: Path):
+    for suffix, magic in ((".png", b"\x89PNG"), (".pdf", b"%PDF")):
+        out = tmp_path / f"drawn{suffix}"
+        words = ["figure", "figure5", "--experiment", "all", "--storage", str(tmp_path / "runs"), "--out", str(out)]
+        assert CliRunner().invoke(app, words).output == f"{out}\n"
+        assert out.read_bytes().startswith(magic)
+    assert "figure5      Figure 5: return against desired speed" in CliRunner().invoke(app, ["figures"]).output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["figur5"], "unknown figure 'figur5'. Did you mean 'figure5'?"),
+        (["figure5", "--experiment", "al"], "unknown experiment 'al'. Did you mean 'all'?"),
+        (["figure5", "--out", "x.jif"], "cannot write x.jif: Format 'jif' is not supported"),
+    ],
+)
+def test_a_mistake_is_a_plain_message_and_status_2(speeds, tmp_path: Path, words, message):
+    result = CliRunner().invoke(app, ["figure", *words, "--storage", str(tmp_path / "runs")])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
