@@ -83,7 +83,7 @@ def _differing(rows: Sequence[tuple[Any, dict[str, Any]]]) -> set[str]:
         for name, value in settings.items():
             values[name].add(value)
     several = {name for name, found in values.items() if len(found) > 1}
-    sometimes = {name for names in methods.values() for name in set.union(*names) - set.intersection(*names)}
+    sometimes = {name for names in methods.values() for name in set[str]().union(*names) - names[0].intersection(*names)}
     return {name for name in several | sometimes if not _has_column(name)}
 
 

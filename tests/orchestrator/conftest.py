@@ -25,7 +25,6 @@ split: {train_fraction: 0.5, seeds: [0]}
 experts:
   recipe: fast
   updates: 60
-  joint_updates: 0
   batch_size: 16
   hidden_dim: 16
   seed_steps: 100
