@@ -6,7 +6,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.figures.style import ENVIRONMENTS, METHODS, RETURN, axis_label, canvas, curve, empty, one_kind, paper_means
+from results.figures.style import (
+    ENVIRONMENTS,
+    METHODS,
+    RETURN,
+    axis_label,
+    canvas,
+    curve,
+    empty,
+    one_kind,
+    our_means,
+    paper_means,
+)
 from results.store import ResultStore
 
 
@@ -60,7 +71,7 @@ def _panels(store: ResultStore, experiment: str | None, variable: str) -> Figure
     benchmarks = ", ".join(f"'{environment}-{variable}'" for environment in ENVIRONMENTS)
     runs = one_kind(store, experiment, f"benchmark IN ({benchmarks})")
     points = spec_returns(store, runs)
-    means = _means(store, experiment)
+    means = our_means(store, experiment)
     for axes, environment in zip(panels, ENVIRONMENTS, strict=True):
         here = points[(points.environment == environment) & (points.role == "test")]
         _curves(axes, here)
@@ -88,13 +99,6 @@ def _finish(axes: Axes, environment: str, variable: str, points: pd.DataFrame) -
     axes.grid(alpha=0.25)
     if points.empty:
         empty(axes)
-
-
-def _means(store: ResultStore, experiment: str | None) -> dict[tuple[str, str], float]:
-    rows = store.frame(
-        "SELECT benchmark, method, summary.mean AS mean FROM summaries($experiment)", experiment=experiment
-    )
-    return {(row.benchmark, row.method): row.mean for row in rows.itertuples()}
 
 
 def _label_means(

@@ -76,6 +76,14 @@ def one_kind(store: ResultStore, experiment: str | None, condition: str) -> pd.D
     return runs[["run", "benchmark", "environment", "method", "split"]]
 
 
+def our_means(store: ResultStore, experiment: str | None) -> dict[tuple[str, str], float]:
+    """Table 1 as measured: mean return on the test specs by benchmark and method."""
+    rows = store.frame(
+        "SELECT benchmark, method, summary.mean AS mean FROM summaries($experiment)", experiment=experiment
+    )
+    return {(row.benchmark, row.method): row.mean for row in rows.itertuples()}
+
+
 def paper_means(store: ResultStore) -> dict[tuple[str, str], float]:
     """The paper's table 1: mean return by benchmark and method."""
     rows = store.frame("SELECT benchmark, method, value FROM paper WHERE \"table\" = 'table1'")

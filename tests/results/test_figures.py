@@ -112,8 +112,8 @@ def test_figure7_has_a_dot_a_cell_and_holes_where_nothing_was_tested(store):
     assert sorted(zip(*(np.asarray(a).tolist() for a in dots._offsets3d), strict=True)) == cells
     assert np.isfinite(surface._vec[2]).sum() < 4, "no face spans the hole"
     assert [axes.get_title() for axes in figure.axes if axes is not walker and axes.get_title()] == [
-        "Cheetah, HyPoGen, paper 624",
-        "Finger, HyPoGen, paper 366",
+        "Cheetah, HyPoGen: paper 624",
+        "Finger, HyPoGen: paper 366",
     ]
 
 
