@@ -197,8 +197,8 @@ _MANISKILL_VARIABLES = {
     "arm-length": Variable("arm_length", "times the default length", 1.0, _steps(0.5, 2.0, 0.1)),
 }
 _MANISKILL = {
-    "liftcube": (42, "the cube is lifted above its goal height within 200 steps"),
-    "pickcube": (51, "the cube rests at the goal position within 200 steps"),
+    "liftcube": (42, "the cube is lifted 0.2 m and the arm at rest within 200 steps"),
+    "pickcube": (51, "the cube is within 0.025 m of its goal and the arm at rest within 200 steps"),
 }
 
 
