@@ -110,12 +110,6 @@ class Demonstrations:
 class Selectable(Actor, Protocol):
     """Policies of several specs, of which one spec's can be had alone."""
 
-    @property
-    def continues(self) -> Tensor:
-        """1, or 0 at the step that ended an episode for good [S, E, T]."""
-        last = torch.arange(self.rewards.shape[2]) == self.lengths[:, :, None] - 1
-        return 1.0 - (last & self.terminated[:, :, None]).float()
-
     def select(self, indices: Sequence[int]) -> Actor:
         """The policies of some specs, in the order of ``indices``."""
 

@@ -105,7 +105,7 @@ class _Worlds:
 
     def __init__(self, benchmark: str, specs: np.ndarray) -> None:
         self._envs = [ManiSkillEnv(benchmark, spec) for spec in specs]
-        self._observations = np.zeros((len(specs), *self._envs[0].observation_space.shape), np.float32)
+        self._observations = np.zeros((len(specs), get_benchmark(benchmark).observation_dim), np.float32)
         self._terminated, self._truncated = np.zeros((2, len(specs)), dtype=bool)
 
     def reset(self, seeds: list[int | None]) -> Answer:

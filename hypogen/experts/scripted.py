@@ -23,6 +23,8 @@ from hypogen.benchmarks import get_benchmark
 
 Array = npt.NDArray[np.float64]
 
+VERSION = 1
+"""Raise it when the law changes: demonstrations of another one get new keys in an artifact store."""
 STEP = 0.1
 """What a full action moves (m) and turns (rad) the tool by: ManiSkill2's ``pd_ee_delta_pose``."""
 LIFT_M = 0.2 + 0.015

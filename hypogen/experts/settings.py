@@ -1,4 +1,4 @@
-"""Settings of the experts' training: the paper's, and a recipe that gets there with far fewer updates."""
+"""Settings of the experts' training: the paper's, and recipes that get there with far less."""
 
 from __future__ import annotations
 
