@@ -55,6 +55,7 @@ class Benchmark:
         train_fraction: Fraction of the specs that the paper trains on.
         split: How the paper chooses them.
         episodes: Evaluation episodes a spec in the paper.
+        demonstrations: Demonstrated episodes a spec in the paper; in ManiSkill successful ones.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Benchmark:
     train_fraction: float
     split: Literal["random", "evenly_spaced"]
     episodes: int
+    demonstrations: int
 
     @cached_property
     def grid(self) -> np.ndarray:
@@ -197,8 +199,8 @@ _MANISKILL_VARIABLES = {
     "arm-length": Variable("arm_length", "times the default length", 1.0, _steps(0.5, 2.0, 0.1)),
 }
 _MANISKILL = {
-    "liftcube": (42, "the cube is lifted above its goal height within 200 steps"),
-    "pickcube": (51, "the cube rests at the goal position within 200 steps"),
+    "liftcube": (42, "the cube is lifted 0.2 m and the arm at rest within 200 steps"),
+    "pickcube": (51, "the cube is within 0.025 m of its goal and the arm at rest within 200 steps"),
 }
 
 
@@ -222,6 +224,7 @@ def _mujoco_benchmarks(environment: str) -> list[Benchmark]:
             train_fraction=0.2,
             split="random",
             episodes=10,
+            demonstrations=10,
         )
         for context, grids in entry["grids"].items()
     ]
@@ -246,6 +249,7 @@ def _maniskill_benchmarks(environment: str) -> list[Benchmark]:
             train_fraction=0.3,
             split="evenly_spaced",
             episodes=100,
+            demonstrations=1000,
         )
         for context, variable in _MANISKILL_VARIABLES.items()
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hypogen.policy import Policy
-from hypogen.rollouts import rollout
+from hypogen.benchmarks import get_benchmark
+from hypogen.rollouts import Actor, Episodes, Transitions, rollout
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,12 @@ class Demonstrations:
     """Recorded episodes of one expert a spec.
 
     ``specs`` is float64 and holds the raw values, in the units of the benchmark's variables; all else is float32.
-    ``values`` is the first critic of that spec's expert at the recorded observation and action, Q1(s, a).
+    ``values`` is Q(s, a) of that spec's expert at the recorded observation and action: its first critic's in MuJoCo,
+    the discounted sum of rewards that the episode still brought in ManiSkill.
+
+    Episodes may end early: only the first ``lengths`` steps of each are real, what follows is 0. ``terminated`` says
+    that the last of them ended the episode for good (success), so that nothing more could be earned; otherwise time
+    ran out. Without the two, every episode has T steps and ended by the clock.
     """
 
     specs: Tensor  # [S, C]
@@ -30,9 +36,15 @@ class Demonstrations:
     rewards: Tensor  # [S, E, T]
     next_observations: Tensor  # [S, E, T, D]
     values: Tensor  # [S, E, T]
+    lengths: Tensor = None  # type: ignore[assignment]  # [S, E], int64
+    terminated: Tensor = None  # type: ignore[assignment]  # [S, E], bool
 
     def __post_init__(self) -> None:
         leading = self.rewards.shape
+        if self.lengths is None:
+            object.__setattr__(self, "lengths", torch.full(leading[:2], leading[-1], dtype=torch.int64))
+        if self.terminated is None:
+            object.__setattr__(self, "terminated", torch.zeros(leading[:2], dtype=torch.bool))
         shapes = {field.name: tuple(getattr(self, field.name).shape) for field in fields(self)}
         agree = (
             self.specs.ndim == 2
@@ -41,26 +53,46 @@ class Demonstrations:
             and all(tensor.shape[:-1] == leading for tensor in (self.observations, self.actions))
             and self.next_observations.shape == self.observations.shape
             and self.values.shape == leading
+            and self.lengths.shape == self.terminated.shape == leading[:2]
         )
         if not agree:
             raise ValueError(f"the fields of demonstrations disagree in shape: {shapes}")
+
+    @property
+    def continues(self) -> Tensor:
+        """1, or 0 at the step that ended an episode for good [S, E, T]."""
+        last = torch.arange(self.rewards.shape[2]) == self.lengths[:, :, None] - 1
+        return 1.0 - (last & self.terminated[:, :, None]).float()
 
     def select(self, indices: Sequence[int]) -> Demonstrations:
         """The demonstrations of some specs, in the order of ``indices`` (positions on the first axis)."""
         chosen = torch.as_tensor(list(indices), dtype=torch.long)
         return Demonstrations(**{name: tensor[chosen] for name, tensor in self._tensors().items()})
 
+    def pick(self, episodes: Sequence[int] | npt.NDArray[np.int64]) -> Demonstrations:
+        """The same episodes of every spec, in the order of ``episodes`` (positions on the axis E)."""
+        chosen = torch.as_tensor(np.asarray(episodes), dtype=torch.long)
+        rest = {name: tensor[:, chosen] for name, tensor in self._tensors().items() if name != "specs"}
+        return Demonstrations(self.specs, **rest)
+
+    @staticmethod
+    def join(parts: Sequence[Demonstrations]) -> Demonstrations:
+        """Further episodes of the same specs: parts along the axis E, in the given order; T as in ``concatenate``."""
+        padded = _padded(parts)
+        rest = {name: torch.cat([part[name] for part in padded], dim=1) for name in padded[0] if name != "specs"}
+        return Demonstrations(parts[0].specs, **rest)
+
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
-        """Join demonstrations along the spec axis, in the given order.
+        """Join demonstrations along the spec axis, in the given order; T becomes the longest of theirs.
 
         Raises:
             ValueError: nothing to join.
         """
         if not parts:
             raise ValueError("there are no demonstrations to concatenate")
-        names = [field.name for field in fields(Demonstrations)]
-        return Demonstrations(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        padded = _padded(parts)
+        return Demonstrations(**{name: torch.cat([part[name] for part in padded]) for name in padded[0]})
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file."""
@@ -75,10 +107,29 @@ class Demonstrations:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+class Selectable(Actor, Protocol):
+    """Policies of several specs, of which one spec's can be had alone."""
+
+    def select(self, indices: Sequence[int]) -> Actor:
+        """The policies of some specs, in the order of ``indices``."""
+
+
+def _padded(parts: Sequence[Demonstrations]) -> list[dict[str, Tensor]]:
+    """The fields of each part; the axis T of those that have one gets as long as the longest, with zeros."""
+    longest = max(part.rewards.shape[2] for part in parts)
+    return [{name: _pad(tensor, longest) for name, tensor in part._tensors().items()} for part in parts]
+
+
+def _pad(tensor: Tensor, steps: int) -> Tensor:
+    if tensor.ndim < 3 or tensor.shape[2] == steps:
+        return tensor
+    return torch.cat([tensor, tensor.new_zeros(*tensor.shape[:2], steps - tensor.shape[2], *tensor.shape[3:])], dim=2)
+
+
 def collect(
     benchmark: str,
     specs: npt.ArrayLike,
-    policy: Policy,
+    policy: Actor,
     critic: Callable[[Tensor, Tensor], Tensor],
     seeds: npt.ArrayLike,
     threads: int = 1,
@@ -96,9 +147,92 @@ def collect(
     Raises:
         ValueError: the shapes disagree.
     """
-    _, steps = rollout(benchmark, specs, policy, seeds, threads, record=True)
+    episodes, steps = rollout(benchmark, specs, policy, seeds, threads, record=True)
     with torch.no_grad():
         values = critic(steps.observations.flatten(1, 2), steps.actions.flatten(1, 2)).view(steps.rewards.shape)
+    return _demonstrations(benchmark, specs, episodes, steps, values)
+
+
+def collect_successes(
+    benchmark: str,
+    specs: npt.ArrayLike,
+    policy: Selectable,
+    seeds: npt.ArrayLike,
+    discount: float = 0.99,
+    threads: int = 1,
+    attempts: int = 100,
+) -> Demonstrations:
+    """One successful episode of each spec's expert for every seed; the paper shows 1000 a spec in ManiSkill.
+
+    Where an episode fails, another takes its place, with a seed that follows from the first one and the number of the
+    attempt. ``values`` are the discounted rewards that the episode still brought: the exact Q of an expert that acts
+    without noise, whatever trained it, for a generator that learns values with the same ``discount``.
+
+    Args:
+        benchmark: name of a ManiSkill benchmark.
+        specs: raw spec values ``[S, C]``.
+        policy: the experts, ``policy.select([s])`` being that of one spec.
+        seeds: one seed an episode ``[S, E]``.
+        discount: of a step's future, in [0, 1].
+        threads: processes that step the physics.
+        attempts: episodes that may fail in a row before the expert is given up.
+
+    Raises:
+        ValueError: the shapes disagree, or an expert fails too often.
+    """
+    points, wanted = np.asarray(specs, dtype=np.float64), np.asarray(seeds, dtype=np.int64)
+    return Demonstrations.concatenate(
+        [
+            _successes(benchmark, spec[None], policy.select([row]), row_seeds, discount, threads, attempts)
+            for row, (spec, row_seeds) in enumerate(zip(points, wanted, strict=True))
+        ]
+    )
+
+
+def _successes(
+    benchmark: str,
+    spec: npt.NDArray[np.float64],
+    expert: Actor,
+    seeds: npt.NDArray[np.int64],
+    discount: float,
+    threads: int,
+    attempts: int,
+) -> Demonstrations:
+    """A successful episode for each seed ``[E]`` of one spec ``[1, C]``."""
+    found, places = [], []
+    open_places = np.arange(len(seeds))
+    for attempt in range(attempts):
+        tried = [_retry_seed(int(seed), attempt) for seed in seeds[open_places]]
+        episodes, steps = rollout(benchmark, spec, expert, [tried], threads, record=True)
+        shown = _demonstrations(benchmark, spec, episodes, steps, returns_to_go(steps.rewards, discount))
+        succeeded = episodes.success[0]
+        found.append(shown.pick(np.flatnonzero(succeeded)))
+        places.append(open_places[succeeded])
+        open_places = open_places[~succeeded]
+        if not len(open_places):
+            return Demonstrations.join(found).pick(np.argsort(np.concatenate(places)))
+    raise ValueError(f"{benchmark}: the expert of spec {spec[0].tolist()} failed {attempts} episodes in a row")
+
+
+def _retry_seed(seed: int, attempt: int) -> int:
+    """The seed itself at first, then others that follow from it."""
+    return int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0]) if attempt else seed
+
+
+def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
+    """What each step of ``rewards [..., T]`` still brings: the discounted sum of this and all later rewards."""
+    values = torch.zeros_like(rewards)
+    following = torch.zeros_like(rewards[..., 0])
+    for step in reversed(range(rewards.shape[-1])):
+        following = rewards[..., step] + discount * following
+        values[..., step] = following
+    return values
+
+
+def _demonstrations(
+    benchmark: str, specs: npt.ArrayLike, episodes: Episodes, steps: Transitions, values: Tensor
+) -> Demonstrations:
+    ends_at_success = get_benchmark(benchmark).simulator == "maniskill"
     return Demonstrations(
         specs=torch.from_numpy(np.array(specs, dtype=np.float64)),
         observations=steps.observations,
@@ -106,4 +240,6 @@ def collect(
         rewards=steps.rewards,
         next_observations=steps.next_observations,
         values=values.float(),
+        lengths=torch.from_numpy(episodes.lengths.copy()),
+        terminated=torch.from_numpy(episodes.success & ends_at_success),
     )

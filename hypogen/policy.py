@@ -90,6 +90,10 @@ class Policy:
         return self.weights[0].shape[0]
 
     @property
+    def device(self) -> torch.device:
+        return self.weights[0].device
+
+    @property
     def observation_dim(self) -> int:
         return self.weights[0].shape[2]
 

@@ -15,7 +15,7 @@ from typing import Any
 def surroundings() -> dict[str, Any]:
     """Git commit and whether files differ from it, package versions, host, processor and its cores."""
     commit, dirty = _git_state()
-    names = ("torch", "ray", "mujoco", "dm_control", "gymnasium", "numpy")
+    names = ("torch", "ray", "mujoco", "dm_control", "mani_skill2", "sapien", "gymnasium", "numpy")
     return {
         "host": platform.node(),
         "cpu": _cpu_name(),

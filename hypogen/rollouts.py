@@ -6,7 +6,7 @@ Axes, always in this order: ``[S specs, E episodes, T steps, D features]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Literal, Protocol, overload
 
 import gymnasium
 import numpy as np
@@ -15,28 +15,54 @@ import torch
 from torch import Tensor
 
 from hypogen import envs
-from hypogen.benchmarks import get_benchmark
-from hypogen.policy import Policy
+from hypogen.benchmarks import Benchmark, get_benchmark
 
 FAILURE_REWARD = 0.05
 """A step that earns less than this counts towards a failure (the paper's tables 24 and 25)."""
 FAILURE_STEPS = 50
 """So many such steps in a row make the episode a failure."""
+MANISKILL_EPISODES_AT_ONCE = 20
+"""Worlds a spec in ManiSkill, where a world takes a megabyte: longer lists of seeds are rolled out in rounds."""
+
+
+class Actor(Protocol):
+    """What can be rolled out: S policies behind one call, such as :class:`hypogen.policy.Policy`."""
+
+    @property
+    def specs(self) -> int:
+        """S, the number of policies."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it wants its observations."""
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Actions [S, E, A], within [-1, 1], for observations [S, E, D]."""
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """What one rollout measured; every field is ``[S, E]``."""
+    """What one rollout measured; every field is ``[S, E]``.
+
+    lengths: steps, which for ManiSkill are the steps to success, and all 200 without one. failed: in MuJoCo the
+    paper's failure (see FailureRule), in ManiSkill that the task was not solved in time. success: not failed.
+    """
 
     returns: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
-    success: npt.NDArray[np.bool_]
+
+    @property
+    def success(self) -> npt.NDArray[np.bool_]:
+        return ~self.failed
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """Every step of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T]."""
+    """Every step of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T].
+
+    T is the length of the longest episode; what lies beyond the end of a shorter one is 0.
+    """
 
     observations: Tensor
     actions: Tensor
@@ -57,33 +83,36 @@ class FailureRule:
         self.failed |= self._run >= FAILURE_STEPS
 
 
-class _Recorder:
-    """Collects the steps of ``[S, E]`` worlds, each observation once."""
+class _Record:
+    """What ``[S, E]`` episodes of one benchmark measured so far, and every step of them if asked for."""
 
-    def __init__(self, shape: tuple[int, int], steps: int, observation_dim: int, action_dim: int) -> None:
-        self._shape = shape
-        self._observations = torch.empty(*shape, steps + 1, observation_dim)
-        self._actions = torch.empty(*shape, steps, action_dim)
-        self._rewards = torch.empty(*shape, steps)
+    def __init__(self, benchmark: Benchmark, shape: tuple[int, int], steps: bool) -> None:
+        self.returns, self.lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        self.failed = np.zeros(shape, dtype=np.bool_)
+        self.steps = steps
+        longest = benchmark.episode_steps if steps else 0
+        self.observations = torch.zeros(*shape, longest + 1, benchmark.observation_dim)  # each observation once
+        self.actions = torch.zeros(*shape, longest, benchmark.action_dim)
+        self.rewards = torch.zeros(*shape, longest)
 
-    def start(self, observations: Tensor) -> None:
-        self._observations[:, :, 0] = observations
-
-    def step(self, step: int, actions: Tensor, rewards: npt.NDArray[np.float64], observations: Tensor) -> None:
-        self._actions[:, :, step] = actions
-        self._rewards[:, :, step] = torch.from_numpy(rewards.reshape(self._shape))
-        self._observations[:, :, step + 1] = observations
+    def episodes(self) -> Episodes:
+        return Episodes(self.returns, self.lengths, self.failed)
 
     def transitions(self) -> Transitions:
-        before, after = self._observations[:, :, :-1].contiguous(), self._observations[:, :, 1:].contiguous()
-        return Transitions(before, self._actions, self._rewards, after)
+        longest = int(self.lengths.max())
+        over = torch.arange(longest) >= torch.from_numpy(self.lengths)[:, :, None]
+        before, after = self.observations[:, :, :longest], self.observations[:, :, 1 : longest + 1]
+        parts = [part.clone() for part in (before, self.actions[:, :, :longest], self.rewards[:, :, :longest], after)]
+        for part in parts:
+            part[over] = 0.0
+        return Transitions(*parts)
 
 
 @overload
 def rollout(
     benchmark: str,
     specs: npt.ArrayLike,
-    policy: Policy,
+    policy: Actor,
     seeds: npt.ArrayLike,
     threads: int = ...,
     record: Literal[False] = ...,
@@ -92,7 +121,7 @@ def rollout(
 def rollout(
     benchmark: str,
     specs: npt.ArrayLike,
-    policy: Policy,
+    policy: Actor,
     seeds: npt.ArrayLike,
     threads: int = ...,
     *,
@@ -101,19 +130,19 @@ def rollout(
 def rollout(
     benchmark: str,
     specs: npt.ArrayLike,
-    policy: Policy,
+    policy: Actor,
     seeds: npt.ArrayLike,
     threads: int = 1,
     record: bool = False,
 ) -> Episodes | tuple[Episodes, Transitions]:
-    """Roll one policy out for every spec: one episode a seed, all of them side by side.
+    """Roll one policy out for every spec: one episode a seed, side by side.
 
     Args:
         benchmark: name of a benchmark, such as ``"cheetah-speed"``.
         specs: raw spec values ``[S, C]``, in the units of the benchmark's variables.
         policy: stacked policies, one a spec (``policy.specs == S``); it acts in float32 and without noise.
         seeds: one seed an episode ``[S, E]``.
-        threads: threads that step the physics; the result does not depend on it.
+        threads: threads (ManiSkill: processes) that step the physics; the result does not depend on it.
         record: whether to also return every transition.
 
     Returns:
@@ -125,15 +154,28 @@ def rollout(
     spec_values = np.asarray(specs, dtype=np.float64)
     seed_values = np.asarray(seeds, dtype=np.int64)
     _check_shapes(spec_values, policy, seed_values)
-    episodes = seed_values.shape[1]
-    env = envs.make_vector(benchmark, np.repeat(spec_values, episodes, axis=0), threads=threads)
+    entry = get_benchmark(benchmark)
+    done = _Record(entry, (len(spec_values), seed_values.shape[1]), steps=record)
+    rounds = _rounds(entry, seed_values.shape[1])
+    worlds = np.repeat(spec_values, rounds[0].stop, axis=0)
+    env = envs.make_vector(benchmark, worlds, threads=threads)
     try:
-        return _run(env, benchmark, policy, seed_values, record)
+        for part in rounds:
+            _run(env, entry, policy, seed_values[:, part], done, part)
     finally:
         env.close()
+    return (done.episodes(), done.transitions()) if record else done.episodes()
 
 
-def _check_shapes(specs: npt.NDArray[np.float64], policy: Policy, seeds: npt.NDArray[np.int64]) -> None:
+def _rounds(benchmark: Benchmark, episodes: int) -> list[slice]:
+    """Equally long parts of the episodes, each for one vector of worlds; the last may repeat some of the one before."""
+    rounds = -(-episodes // MANISKILL_EPISODES_AT_ONCE) if benchmark.simulator == "maniskill" else 1
+    size = -(-episodes // rounds)
+    starts = [min(number * size, episodes - size) for number in range(rounds)]
+    return [slice(start, start + size) for start in starts]
+
+
+def _check_shapes(specs: npt.NDArray[np.float64], policy: Actor, seeds: npt.NDArray[np.int64]) -> None:
     if specs.ndim != 2:
         raise ValueError(f"specs must be [S, C], got an array of shape {specs.shape}")
     if seeds.ndim != 2 or 0 in seeds.shape:
@@ -144,30 +186,40 @@ def _check_shapes(specs: npt.NDArray[np.float64], policy: Policy, seeds: npt.NDA
 
 @torch.no_grad()  # not inference_mode: recorded tensors must be fit to learn from
 def _run(
-    env: gymnasium.vector.VectorEnv, benchmark: str, policy: Policy, seeds: npt.NDArray[np.int64], record: bool
-) -> Episodes | tuple[Episodes, Transitions]:
-    entry = get_benchmark(benchmark)
-    shape = (seeds.shape[0], seeds.shape[1])
-    device = policy.weights[0].device
-    recorder = _Recorder(shape, entry.episode_steps, entry.observation_dim, entry.action_dim) if record else None
+    env: gymnasium.vector.VectorEnv,
+    benchmark: Benchmark,
+    policy: Actor,
+    seeds: npt.NDArray[np.int64],
+    done: _Record,
+    part: slice,
+) -> None:
+    """Roll out one episode in each world, and note it in that part of the record's episodes."""
+    shape = seeds.shape
     rule = FailureRule(seeds.size)
-    returns = np.zeros(seeds.size)
+    returns, lengths = np.zeros(seeds.size), np.zeros(seeds.size, dtype=np.int64)
+    running, terminated = np.ones(seeds.size, dtype=np.bool_), np.zeros(seeds.size, dtype=np.bool_)
 
-    def stacked(observations: npt.NDArray[np.float64]) -> Tensor:
+    def stacked(observations: npt.NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(observations.astype(np.float32)).view(*shape, -1)
 
     observations = stacked(env.reset(seed=seeds.ravel().tolist())[0])
-    if recorder:
-        recorder.start(observations)
-    for step in range(entry.episode_steps):
-        actions = policy(observations.to(device)).cpu()
-        raw, rewards, _, _, _ = env.step(actions.reshape(seeds.size, -1).numpy())
+    if done.steps:
+        done.observations[:, part, 0] = observations
+    for step in range(benchmark.episode_steps):
+        actions = policy(observations.to(policy.device)).cpu()
+        raw, rewards, terminated, truncated, _ = env.step(actions.reshape(seeds.size, -1).numpy())
         observations = stacked(raw)
-        returns += rewards
+        lengths += running
+        returns += rewards  # of a world that is over: 0
         rule.update(rewards)
-        if recorder:
-            recorder.step(step, actions, rewards, observations)
+        if done.steps:
+            done.actions[:, part, step] = actions
+            done.rewards[:, part, step] = torch.from_numpy(rewards.reshape(shape))
+            done.observations[:, part, step + 1] = observations
+        running = ~(terminated | truncated)
+        if not running.any():
+            break
 
-    failed = rule.failed.reshape(shape)
-    result = Episodes(returns.reshape(shape), np.full(shape, entry.episode_steps, dtype=np.int64), failed, ~failed)
-    return (result, recorder.transitions()) if recorder else result
+    failed = rule.failed if benchmark.simulator == "mujoco" else ~terminated
+    done.returns[:, part], done.lengths[:, part] = returns.reshape(shape), lengths.reshape(shape)
+    done.failed[:, part] = failed.reshape(shape)

@@ -115,8 +115,6 @@ class _Run:
         self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
     ) -> None:
         self.generator, self.settings, self.seed, self.device = generator, settings, seed, device
-        if demonstrations.rewards.numel() == 0:
-            raise ValueError("there are no demonstrations to train on")
         self.data = Batch.of(demonstrations, device)
         self.optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate, fused=True)
         self.epoch = self.step = 0
@@ -240,6 +238,7 @@ def _pick(data: Batch, rows: Tensor, columns: Tensor) -> Batch:
         data.rewards[index],
         data.next_observations[index],
         data.values[index],
+        data.continues[index],
     )
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 
+from hypogen.benchmarks import get_benchmark
 from hypogen.generators import parameter_count, sketch
 from orchestrator.graph import KINDS, Graph
 from orchestrator.plan import Node
@@ -21,8 +22,12 @@ EXPERT_UPDATE_S = 3.7e-4
 EXPERT_SAMPLE_S = 1.2e-10
 """An expert's update: a constant part, and one for each sample and pair of hidden units."""
 
-ZOO_S = 1.0
-"""Experts that the zoo has are copied."""
+READY_S = 1.0
+"""Experts that the zoo has are copied, and scripted ones are only named."""
+
+PPO_STEP_S = 5.0e-3
+MANISKILL_STEP_S = 4.0e-3
+"""An environment step of PPO, updates included; and of a rollout in ManiSkill, resets included."""
 
 GENERATOR_STEP_S = 4.0e-3
 GENERATOR_PARAMETER_S = 3.0e-9
@@ -75,15 +80,18 @@ class Estimate:
 def nominal_seconds(node: Node) -> float:
     """Seconds on one worker of the reference machine."""
     if node.kind == "experts":
-        if "zoo" in node.payload:
-            return ZOO_S
+        if "settings" not in node.payload:
+            return READY_S
         settings = node.payload["settings"]
+        if "spec" in node.payload:
+            return node.work * PPO_STEP_S
         return node.work * (EXPERT_UPDATE_S + EXPERT_SAMPLE_S * settings["batch_size"] * settings["hidden_dim"] ** 2)
     if node.kind == "generator":
         steps = node.work / node.payload["training"]["batch_size"]
         relative = META_STEP if node.payload["method"] == "meta_policy" else 1.0
         return steps * relative * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
-    return node.work * STEP_S
+    simulator = get_benchmark(node.payload["benchmark"]).simulator
+    return node.work * (STEP_S if simulator == "mujoco" else MANISKILL_STEP_S)
 
 
 def parameters(node: Node) -> int:

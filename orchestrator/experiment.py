@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from hypogen import zoo
 from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from hypogen.experts import RECIPES, TD3Settings
+from hypogen.experts import ALGORITHMS, RECIPES, SIMULATOR, Settings
 from hypogen.generators import GENERATORS
 from hypogen.policy import PolicyShape
 from hypogen.probes import has_updates
@@ -82,15 +82,25 @@ class SplitChoice(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class ExpertChoice:
-    """Which experts: the zoo's ready ones, or trained ones by a recipe with the experiment's own changes."""
+    """Which experts: the zoo's ready ones, scripted ones, or trained ones by a recipe with the experiment's changes."""
 
     source: Literal["train", "zoo"] = "train"
+    algorithm: str = "td3"
     recipe: str = DEFAULT_RECIPE
-    settings: TD3Settings = RECIPES[DEFAULT_RECIPE]
+    settings: Settings = RECIPES[DEFAULT_RECIPE]
 
 
 class DemonstrationChoice(_Section):
-    episodes: int = Field(default=10, ge=1)
+    """Episodes a spec (default: the paper's for the benchmark); in ManiSkill successful ones only.
+
+    ``discount`` is of the values in ManiSkill's demonstrations; MuJoCo's are the experts' critics'.
+    """
+
+    episodes: int | None = Field(default=None, ge=1)
+    discount: float = Field(default=0.99, ge=0, lt=1)
+
+    def count(self, benchmark: Benchmark) -> int:
+        return self.episodes or benchmark.demonstrations
 
 
 class EvaluationChoice(_Section):
@@ -227,12 +237,13 @@ def _expert(value: Any) -> ExpertChoice:
                 "zoo", "the zoo's experts are trained already: leave this out, or `source: zoo`", {"key": str(key)}
             )
         return ExpertChoice(source="zoo")
-    recipe = changes.pop("recipe", DEFAULT_RECIPE)
-    if recipe not in RECIPES:
-        raise PydanticCustomError(
-            "recipe", f"unknown recipe {recipe!r}: {did_you_mean(str(recipe), RECIPES)}", {"key": "recipe"}
-        )
-    return ExpertChoice("train", recipe, _settings(TD3Settings, RECIPES[recipe], changes))
+    algorithm = changes.pop("algorithm", "td3")
+    recipes = ALGORITHMS.get(algorithm, {})
+    recipe = changes.pop("recipe", next(iter(recipes), None))
+    for key, value, known in (("algorithm", algorithm, ALGORITHMS), ("recipe", recipe, recipes)):
+        if value not in known:
+            raise PydanticCustomError(key, f"unknown {key} {value!r}: {did_you_mean(str(value), known)}", {"key": key})
+    return ExpertChoice("train", algorithm, recipe, _settings(type(recipes[recipe]), recipes[recipe], changes))
 
 
 def _methods(value: Any) -> dict[str, Any]:
@@ -429,15 +440,17 @@ def _check_measurements(experiment: Experiment, source: Source) -> None:
 
 
 def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Source) -> None:
-    if benchmark.simulator != "mujoco":
-        ready = ", ".join(name for name, entry in BENCHMARKS.items() if entry.simulator == "mujoco")
-        raise ConfigError(
-            f"{source.origin(('benchmarks',))}: benchmarks: {benchmark.name} has no environment yet. Ready: {ready}."
-        )
     if experiment.experts.source == "zoo" and benchmark.name not in zoo.benchmarks():
         raise ConfigError(
             f"{source.origin(('experts', 'source'))}: experts.source: the zoo has no experts for {benchmark.name}, "
             f"only for {', '.join(zoo.benchmarks()) or 'none'}. Train some: `experts: {{recipe: fast}}`."
+        )
+    algorithm = experiment.experts.algorithm
+    if SIMULATOR[algorithm] != benchmark.simulator:
+        fit = [name for name, simulator in SIMULATOR.items() if simulator == benchmark.simulator]
+        raise ConfigError(
+            f"{source.origin(('experts', 'algorithm'))}: experts.algorithm: {algorithm} makes no experts for "
+            f"{benchmark.name}. Write `experts: {{algorithm: {fit[0]}}}`; known for it: {', '.join(fit)}."
         )
     try:
         among = experiment.specs.indices(benchmark)
@@ -472,8 +485,9 @@ def _check_grid_key(experiment: Experiment, key: str, where: str) -> None:
     for depth, part in enumerate(path):
         known = _fields(here)
         if path[0] == "experts" and depth == 1:
-            known = ["source", "recipe", *_fields(experiment.experts.settings)]
-            here = experiment.experts.settings if part not in ("source", "recipe") else experiment.experts
+            choices = ["source", "algorithm", "recipe"]
+            known = [*choices, *_fields(experiment.experts.settings)]
+            here = experiment.experts if part in choices else experiment.experts.settings
         if path[0] == "policy" and depth == 1:
             here, known = PolicyShape(), _fields(PolicyShape())
         if part not in known:

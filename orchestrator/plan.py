@@ -21,7 +21,7 @@ import numpy as np
 
 from hypogen import experts, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.experts import TD3Settings
+from hypogen.experts import ALGORITHMS, PPOSettings, Settings, TD3Settings, scripted
 from hypogen.generators import GENERATORS
 from hypogen.probes import has_updates
 from hypogen.splits import Split, in_distribution
@@ -148,25 +148,60 @@ def add_experts(plan: Plan, experiment: Experiment, benchmark: Benchmark) -> str
         card = zoo.card(benchmark.name)
         label = f"{benchmark.name} experts (zoo)"
         return plan.add("experts", label, {"benchmark": benchmark.name, "zoo": card.digest}, (), 0.0)
-    settings = experts.resolve(experiment.experts.settings)
+    settings = _resolved(experiment.experts.settings)
     among = experiment.specs.indices(benchmark)
+    label, specs = f"{benchmark.name} experts ({len(among)} specs)", benchmark.grid[list(among)].tolist()
+    if isinstance(settings, PPOSettings):
+        trained = _add_ppo_experts(plan, experiment, benchmark, settings, among)
+        return plan.add("experts", label, {"benchmark": benchmark.name, "parts": trained}, trained, 0.0)
+    if not isinstance(settings, TD3Settings):
+        payload = {"benchmark": benchmark.name, "specs": specs, "script": scripted.VERSION}
+        return plan.add("experts", f"{label}, scripted", payload, (), 0.0)
     payload = {
         "benchmark": benchmark.name,
-        "specs": benchmark.grid[list(among)].tolist(),
+        "specs": specs,
         "settings": dataclasses.asdict(settings),
         "seed": derive_seed("experts", experiment.seed, benchmark.name),
     }
-    label = f"{benchmark.name} experts ({len(among)} specs)"
     return plan.add("experts", label, payload, (), _expert_work(settings, len(among)))
+
+
+def _add_ppo_experts(
+    plan: Plan, experiment: Experiment, benchmark: Benchmark, settings: PPOSettings, among: Sequence[int]
+) -> list[str]:
+    """One training a spec, from the default outwards where each starts from a neighbour's weights."""
+    default = benchmark.scale([[variable.default for variable in benchmark.variables]])
+    places = {index: benchmark.scale(benchmark.grid[index]) for index in among}
+    keys: dict[int, str] = {}
+    for index in sorted(among, key=lambda index: float(np.abs(places[index] - default).max())):
+        near = min(keys, key=lambda other: float(np.abs(places[other] - places[index]).max()), default=None)
+        start = keys[near] if settings.start == "neighbour" and near is not None else None
+        payload = {
+            "benchmark": benchmark.name,
+            "spec": benchmark.grid[index].tolist(),
+            "settings": dataclasses.asdict(settings),
+            "start": start,
+            "seed": derive_seed("experts", experiment.seed, benchmark.name, int(index)),
+        }
+        label = f"{benchmark.name} PPO expert {_span(benchmark, [index])}"
+        keys[index] = plan.add("experts", label, payload, [start] if start else [], float(settings.steps))
+    return [keys[index] for index in among]
 
 
 def expert_settings(experiment: Experiment, benchmark: Benchmark) -> tuple[str, dict[str, Any]]:
     """The recipe's name and every setting by which the experts were, or will be, trained."""
     if experiment.experts.source == "zoo":
         card = zoo.card(benchmark.name)
-        return card.recipe, {"source": "zoo", **card.settings}
-    settings = experts.resolve(experiment.experts.settings)
-    return experiment.experts.recipe, {"source": "train", **dataclasses.asdict(settings)}
+        return card.recipe, {"source": "zoo", "algorithm": "td3", **card.settings}
+    chosen = experiment.experts
+    settings = dataclasses.asdict(_resolved(chosen.settings))
+    name = f"ppo {chosen.recipe}" if chosen.algorithm == "ppo" else chosen.recipe
+    return name, {"source": "train", "algorithm": chosen.algorithm, **settings}
+
+
+def _resolved(settings: Settings) -> Settings:
+    """Settings as this machine will follow them."""
+    return experts.resolve(settings) if isinstance(settings, TD3Settings) else settings
 
 
 def _expert_work(settings: TD3Settings, specs: int) -> float:
@@ -182,13 +217,15 @@ def add_demonstrations(
     for group in _groups(experiment.specs.indices(benchmark)):
         if wanted.isdisjoint(group):
             continue
-        episodes = experiment.demonstrations.episodes
+        episodes = experiment.demonstrations.count(benchmark)
         payload = {
             "benchmark": benchmark.name,
             "experts": population,
             "specs": benchmark.grid[list(group)].tolist(),
             "seeds": episode_seeds("demonstrations", experiment.seed, benchmark, group, episodes),
         }
+        if benchmark.simulator == "maniskill":
+            payload["discount"] = experiment.demonstrations.discount
         label = f"{benchmark.name} demonstrations {_span(benchmark, group)}"
         keys.append(plan.add("demonstrations", label, payload, [population], _steps(benchmark, group, episodes)))
     return keys
@@ -221,7 +258,8 @@ def add_generator(
         payload["adapt"] = benchmark.grid[adapt].tolist()
     if snapshots := experiment.evaluation.epochs(experiment.training.epochs):
         payload["snapshots"] = snapshots
-    work = float(experiment.training.epochs) * len(train) * experiment.demonstrations.episodes * benchmark.episode_steps
+    samples = experiment.demonstrations.count(benchmark) * _episode_steps(benchmark)
+    work = float(experiment.training.epochs) * len(train) * samples
     label = f"{benchmark.name} {method} split {seed}"
     return plan.add("generator", label, payload, demonstrations, work)
 
@@ -400,9 +438,13 @@ def _common_row(experiment: Experiment, benchmark: Benchmark, population: str, m
 
 def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(all settings of a run, their defaults), flat under dotted keys such as ``hypogen.blocks``."""
-    recipe_defaults = dataclasses.asdict(experts.resolve(experts.RECIPES["paper"]))
+    algorithm = experiment.experts.algorithm
+    recipe_defaults = dataclasses.asdict(_resolved(next(iter(ALGORITHMS[algorithm].values()))))
     sections: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        "experts": (expert_settings(experiment, benchmark)[1], {"source": "train", **recipe_defaults}),
+        "experts": (
+            expert_settings(experiment, benchmark)[1],
+            {"source": "train", "algorithm": algorithm, **recipe_defaults},
+        ),
         "evaluation": (
             {"episodes": experiment.evaluation.episodes or benchmark.episodes},
             {"episodes": benchmark.episodes},
@@ -414,7 +456,7 @@ def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> 
         sections[method] = (dataclasses.asdict(chosen), dataclasses.asdict(type(chosen)()))
         sections["policy"] = (dataclasses.asdict(shape), dataclasses.asdict(usual_shape))
         sections["training"] = (content_settings(training), content_settings(type(training)()))
-        sections["demonstrations"] = (experiment.demonstrations.model_dump(), DemonstrationChoice().model_dump())
+        sections["demonstrations"] = _demonstrations(experiment.demonstrations, benchmark)
         # Which specs, where that is not all of them or drawn by a seed: else rows of other specs could be averaged.
         sections["specs"] = (experiment.specs.model_dump(exclude_defaults=True), {})
         listed = {"train": experiment.split.train, "test": experiment.split.test} if experiment.split.train else {}
@@ -437,6 +479,14 @@ def flat_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> 
     return settings, defaults
 
 
+def _demonstrations(chosen: DemonstrationChoice, benchmark: Benchmark) -> tuple[dict[str, Any], dict[str, Any]]:
+    default = DemonstrationChoice()
+    return (
+        {**chosen.model_dump(), "episodes": chosen.count(benchmark)},
+        {**default.model_dump(), "episodes": default.count(benchmark)},
+    )
+
+
 def episode_seeds(
     purpose: str, seed: int, benchmark: Benchmark, specs: Sequence[int], episodes: int
 ) -> list[list[int]]:
@@ -452,7 +502,12 @@ def _groups(indices: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _steps(benchmark: Benchmark, specs: Sequence[int], episodes: int) -> float:
-    return float(len(specs) * episodes * benchmark.episode_steps)
+    return float(len(specs) * episodes * _episode_steps(benchmark))
+
+
+def _episode_steps(benchmark: Benchmark) -> int:
+    """Steps of an episode as they are estimated: ManiSkill's end at success."""
+    return benchmark.episode_steps if benchmark.simulator == "mujoco" else 30
 
 
 def _span(benchmark: Benchmark, specs: Sequence[int]) -> str:

@@ -199,7 +199,10 @@ def _train(
     run_tune(
         store,
         graph.plan.experiment.name,
-        tune.with_resources(training_trial, lambda config: placement(requests[config["node"]["kind"]])),
+        tune.with_resources(
+            training_trial,
+            lambda config: placement(requests[config["node"]["kind"]], _runners(config["node"]["payload"])),
+        ),
         tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         _Watch(progress, step),
     )
@@ -219,10 +222,15 @@ def run_tune(
         discard(store, unique)
 
 
-def placement(request: TaskResources) -> tune.PlacementGroupFactory:
-    """One bundle on one node."""
-    bundle = {"CPU": request.cpu, **({"GPU": request.gpu} if request.gpu else {})}
-    return tune.PlacementGroupFactory([bundle])
+def placement(request: TaskResources, runners: int = 0) -> tune.PlacementGroupFactory:
+    """One bundle on one node, and a CPU anywhere for each of RLlib's environment runners."""
+    bundle: dict[str, float] = {"CPU": request.cpu, **({"GPU": request.gpu} if request.gpu else {})}
+    return tune.PlacementGroupFactory([bundle] + [{"CPU": 1.0}] * runners)
+
+
+def _runners(payload: dict[str, Any]) -> int:
+    """RLlib's actors that a PPO training starts beside itself."""
+    return int(payload["settings"].get("runners", 0)) if "spec" in payload else 0
 
 
 def tune_name(store: Store, name: str) -> str:

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from hypogen import experts, generators, probes, training, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.demonstrations import Demonstrations, collect
-from hypogen.experts import Experts, TD3Settings
+from hypogen.demonstrations import Demonstrations, Selectable, collect, collect_successes
+from hypogen.experts import Experts, PPOSettings, TD3Settings
+from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.generators import FewShotGenerator, Generator, HyPoGen, get_generator, parameter_count, storage
 from hypogen.policy import Policy, PolicyShape
 from hypogen.provenance import surroundings
@@ -112,13 +113,13 @@ def throttled(report: Callable[[Mapping[str, Any]], None], every_s: float = 1.0)
 
 
 def make_experts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
-    """Train a population of experts, one a spec, or take the zoo's."""
-    population = zoo.load(payload["benchmark"]) if "zoo" in payload else _train_experts(payload, task)
+    """Train a population of experts, one a spec; or one of them; or take them together, the zoo's, or a script."""
+    if "script" in payload:
+        (folder / CURVE).write_text("[]")
+        return {"parameters": 0, "steps": 0}
+    population = _get_experts(store, payload, task)
     population.save(folder)
-    curve: list[dict[str, Any]] = []
-    for update in sorted({row["update"] for row in population.curve}):
-        returns = [row["return"] for row in population.curve if row["update"] == update]
-        curve.append({"epoch": 0, "step": update, "metric": "return", "value": float(np.mean(returns))})
+    curve = _mean_curve(population)
     (folder / CURVE).write_text(json.dumps(curve))
     return {
         "parameters": policy_parameters(population.actor),
@@ -127,7 +128,38 @@ def make_experts(store: Store, payload: Mapping[str, Any], folder: Path, task: T
     }
 
 
-def _train_experts(payload: Mapping[str, Any], task: Task) -> Experts:
+def _mean_curve(population: Experts) -> list[dict[str, Any]]:
+    """Rows of the table ``curves``: the means over the specs that were evaluated after the same number of updates."""
+    values: dict[tuple[int, str], list[float]] = {}
+    for row in population.curve:
+        for metric in row.keys() & {"return", "success"}:
+            values.setdefault((row["update"], metric), []).append(row[metric])
+    return [
+        {"epoch": 0, "step": update, "metric": metric, "value": float(np.mean(values[update, metric]))}
+        for update, metric in sorted(values)
+    ]
+
+
+def _get_experts(store: Store, payload: Mapping[str, Any], task: Task) -> Experts:
+    if "zoo" in payload:
+        return zoo.load(payload["benchmark"])
+    if "parts" in payload:
+        return Experts.concatenate([Experts.load(store.folder("experts", key)) for key in payload["parts"]])
+    if "spec" in payload:
+        from hypogen.experts import ppo  # RLlib takes seconds to import
+
+        start = Experts.load(store.folder("experts", payload["start"])) if payload["start"] else None
+        return ppo.train(
+            payload["benchmark"],
+            payload["spec"],
+            PPOSettings(**payload["settings"]),
+            payload["seed"],
+            start,
+            checkpoint=task.checkpoint,
+            on_progress=task.progress,
+            threads=task.threads,
+            device=task.device,
+        )
     return experts.train(
         payload["benchmark"],
         np.asarray(payload["specs"], dtype=np.float64),
@@ -141,19 +173,26 @@ def _train_experts(payload: Mapping[str, Any], task: Task) -> Experts:
 
 
 def make_demonstrations(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
-    """Roll the experts of some specs out and record every step."""
-    population = Experts.load(store.folder("experts", payload["experts"]))
-    rows = _rows(population.specs, payload["specs"])
-    demonstrations = collect(
-        payload["benchmark"],
-        payload["specs"],
-        population.actor.select(rows),
-        population.critic.select(rows),
-        payload["seeds"],
-        threads=task.threads,
-    )
+    """Roll the experts of some specs out and record every step; in ManiSkill of successful episodes only."""
+    benchmark, specs, seeds = payload["benchmark"], payload["specs"], payload["seeds"]
+    if "discount" in payload:
+        policy = _expert_policy(store, payload["experts"], specs)
+        demonstrations = collect_successes(benchmark, specs, policy, seeds, payload["discount"], threads=task.threads)
+    else:
+        population = Experts.load(store.folder("experts", payload["experts"]))
+        chosen = population.select(_rows(population.specs, specs))
+        demonstrations = collect(benchmark, specs, chosen.actor, chosen.critic, seeds, threads=task.threads)
     demonstrations.save(folder / "demonstrations.safetensors")
     return {"mean_return": float(demonstrations.rewards.sum(-1).mean())}
+
+
+def _expert_policy(store: Store, key: str, specs: Any) -> Selectable:
+    """The experts' policies for some specs."""
+    described = store.manifest("experts", key)["payload"]
+    if "script" in described:
+        return ScriptedPolicy(described["benchmark"], specs)
+    population = Experts.load(store.folder("experts", key))
+    return population.actor.select(_rows(population.specs, specs))
 
 
 def make_generator(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
@@ -272,14 +311,10 @@ _PROBES = {"random_start": _probe_random_start, "update_losses": _probe_update_l
 
 def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
     """Roll the policies of some specs out."""
-    source = store.folder(payload["policy_kind"], payload["policy"])
     if payload["policy_kind"] == "experts":
-        population = Experts.load(source)
-        known, policy = population.specs, population.actor
+        policy: Selectable = _expert_policy(store, payload["policy"], payload["specs"])
     else:
-        known = known_specs(store.manifest(payload["policy_kind"], payload["policy"])["payload"])
-        policy = Policy.load(source / (snapshot_file(payload["snapshot"]) if "snapshot" in payload else POLICY))
-    policy = policy.select(_rows(known, payload["specs"]))
+        policy = _generated_policy(store, payload)
     episodes = rollout(payload["benchmark"], payload["specs"], policy, payload["seeds"], threads=task.threads)
     save_file(
         {
@@ -291,6 +326,14 @@ def make_rollouts(store: Store, payload: Mapping[str, Any], folder: Path, task: 
         folder / "episodes.safetensors",
     )
     return {"mean_return": float(episodes.returns.mean())}
+
+
+def _generated_policy(store: Store, payload: Mapping[str, Any]) -> Policy:
+    """The policies of a generator, or of what was made from one, for the payload's specs."""
+    kind, key = payload["policy_kind"], payload["policy"]
+    known = known_specs(store.manifest(kind, key)["payload"])
+    file = snapshot_file(payload["snapshot"]) if "snapshot" in payload else POLICY
+    return Policy.load(store.folder(kind, key) / file).select(_rows(known, payload["specs"]))
 
 
 def load_episodes(store: Store, key: str) -> dict[str, np.ndarray]:

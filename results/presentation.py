@@ -83,7 +83,8 @@ def _differing(rows: Sequence[tuple[Any, dict[str, Any]]]) -> set[str]:
         for name, value in settings.items():
             values[name].add(value)
     several = {name for name, found in values.items() if len(found) > 1}
-    sometimes = {name for names in methods.values() for name in set[str]().union(*names) - names[0].intersection(*names)}
+    partial = [set[str]().union(*names) - names[0].intersection(*names) for names in methods.values()]
+    sometimes = set[str]().union(*partial)
     return {name for name in several | sometimes if not _has_column(name)}
 
 

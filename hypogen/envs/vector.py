@@ -22,6 +22,7 @@ from hypogen.envs import dmc
 from hypogen.envs.models import get_model, start_episode
 from hypogen.envs.readout import READOUTS
 from hypogen.envs.rewards import reward
+from hypogen.envs.worlds import specs_array, world_seeds
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # everything a step depends on, the solver's warm start included
 _NOT_RUNNING = -1
@@ -54,7 +55,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._pool: ThreadPoolExecutor | None = None  # first: an unfinished vector is closed as well
         self.benchmark: Benchmark = get_benchmark(benchmark)
         self._domain = dmc.get_domain(benchmark)
-        self.specs = _specs_array(self.benchmark, specs)
+        self.specs = specs_array(self.benchmark, specs)
         values = [self.benchmark.values(spec) for spec in self.specs]
         self.speeds = np.array([value["speed"] for value in values])
         self.lengths = np.array([value["length"] for value in values])
@@ -88,7 +89,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         if options:
             raise ValueError(f"worlds start together and take no options, got {options}")
         if seed is not None:
-            for task, world_seed in zip(self._tasks, self._seeds(seed), strict=True):
+            for task, world_seed in zip(self._tasks, world_seeds(seed, self.num_envs), strict=True):
                 task.reseed(int(world_seed))
         self._steps = _NOT_RUNNING
         self._on_every_chunk(self._start)
@@ -208,14 +209,6 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             for target, source in copies:
                 target[...] = source
 
-    def _seeds(self, seed: int | Sequence[int] | np.ndarray) -> np.ndarray:
-        seeds = np.asarray(seed)
-        if seeds.ndim == 0:
-            seeds = seeds + np.arange(self.num_envs)
-        if seeds.shape != (self.num_envs,) or not np.issubdtype(seeds.dtype, np.integer):
-            raise ValueError(f"seed must be a whole number or {self.num_envs} of them, got {seed!r}")
-        return seeds
-
     def _check_step(self, actions: np.ndarray) -> None:
         if self._steps == _NOT_RUNNING:
             raise ValueError("call reset before step: no episode is running")
@@ -224,12 +217,3 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         if not np.isfinite(actions).all():
             row = int(np.argmax(~np.isfinite(actions).all(axis=1)))
             raise ValueError(f"actions of world {row} are not finite: {np.asarray(actions)[row]}")
-
-
-def _specs_array(benchmark: Benchmark, specs: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    array = np.array(specs, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != len(benchmark.variables) or not len(array):
-        names = ", ".join(variable.name for variable in benchmark.variables)
-        raise ValueError(f"{benchmark.name}: specs must be [worlds, ({names})], got an array of shape {array.shape}")
-    array.setflags(write=False)
-    return array

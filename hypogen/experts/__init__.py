@@ -1,7 +1,33 @@
-"""Experts: one TD3 agent a spec, all specs of a benchmark trained together as a population."""
+"""Experts: in MuJoCo one TD3 agent a spec, all trained together; in ManiSkill RLlib's PPO or a scripted controller.
+
+RLlib's (:mod:`hypogen.experts.ppo`) is imported only when used.
+"""
 
 from hypogen.experts.population import train
-from hypogen.experts.settings import RECIPES, TD3Settings, resolve
+from hypogen.experts.settings import (
+    ALGORITHMS,
+    PPO_RECIPES,
+    RECIPES,
+    SIMULATOR,
+    PPOSettings,
+    ScriptedSettings,
+    Settings,
+    TD3Settings,
+    resolve,
+)
 from hypogen.experts.trained import Critic, Experts
 
-__all__ = ["RECIPES", "Critic", "Experts", "TD3Settings", "resolve", "train"]
+__all__ = [
+    "ALGORITHMS",
+    "PPO_RECIPES",
+    "RECIPES",
+    "SIMULATOR",
+    "Critic",
+    "Experts",
+    "PPOSettings",
+    "ScriptedSettings",
+    "Settings",
+    "TD3Settings",
+    "resolve",
+    "train",
+]

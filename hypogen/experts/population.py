@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from hypogen.experts.settings import TD3Settings, resolve
 from hypogen.experts.td3 import Batch, PopulationTD3
 from hypogen.experts.trained import Critic, Experts
 from hypogen.rollouts import rollout
+
+if TYPE_CHECKING:  # importing it for real would load the simulator
+    from hypogen.envs.vector import MujocoVectorEnv
 
 Progress = Callable[[dict[str, Any]], None]
 _PROGRESS_EVERY_S = 1.0
@@ -59,9 +62,11 @@ def train(
         checkpoint_every_s: seconds of work between two checkpoints.
 
     Raises:
-        ValueError: wrong specs, or a checkpoint that belongs to another training.
+        ValueError: not a MuJoCo benchmark, wrong specs, or a checkpoint that belongs to another training.
         Diverged: a weight became NaN or infinite.
     """
+    if get_benchmark(benchmark).simulator != "mujoco":
+        raise ValueError(f"TD3 experts exist for MuJoCo benchmarks, not for {benchmark}")
     settings = resolve(settings, device)
     training = _Training(get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device)
     identity = {"benchmark": benchmark, "specs": training.specs.tolist(), "settings": repr(settings), "seed": seed}
@@ -88,7 +93,8 @@ class _Training:
         self.specs, self._benchmark, self._settings = specs, benchmark, settings
         self._seed, self._threads = seed, threads
         self._shape = (len(specs), settings.environments)
-        self._env = envs.make_vector(benchmark.name, np.repeat(specs, settings.environments, axis=0), threads=threads)
+        worlds = np.repeat(specs, settings.environments, axis=0)
+        self._env = cast("MujocoVectorEnv", envs.make_vector(benchmark.name, worlds, threads=threads))
         self._thread = ThreadPoolExecutor(1)
         self._generator = torch.Generator(device).manual_seed(_seeds(seed, "experts", 0, (1,)).item())
         self._learner = self._make_learner(joint=settings.joint_updates > 0)

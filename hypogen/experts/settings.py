@@ -1,4 +1,4 @@
-"""Settings of the experts' training: the paper's, and a recipe that gets there with far fewer updates."""
+"""Settings of the experts' training: the paper's, and recipes that get there with far less."""
 
 from __future__ import annotations
 
@@ -191,3 +191,99 @@ def _native_bfloat16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """How a ManiSkill expert trains, one spec at a time. The defaults are the paper's table 11 where it says something.
+
+    Attributes:
+        steps: Environment steps of each expert at most, in whole batches.
+        learning_rate: Of Adam.
+        minibatch_size: Steps in one update.
+        discount: Of a step's future.
+        target_kl: What RLlib steers the weight of its penalty on changes of the policy to (nats).
+        value_weight: Of the value's loss beside the policy's.
+        clip: Of the probability ratios.
+        gae_lambda: Of the generalised advantage estimator.
+        max_gradient_norm: Of all gradients together.
+        batch_size: Environment steps between two improvements of the policy (not in the paper).
+        epochs: Passes over each batch (not in the paper).
+        hidden_dim: Width of the hidden layers; there are as many as the benchmark's generated policies have.
+        initial_log_std: Logarithm of the actions' deviation at the start (not in the paper).
+        environments: Worlds of each runner.
+        runners: Ray actors that step worlds beside the training; with 0 it steps them itself.
+        episode_steps: Steps of a training episode at most. Evaluations always take the benchmark's 200.
+        success_rate: Stop once an evaluation reaches it; None: train to the end.
+        evaluate_every: Environment steps between two evaluations, each followed by a checkpoint.
+        evaluation_episodes: Episodes of an evaluation, without noise.
+        start: "fresh", or "neighbour": an experiment's experts start from the weights of the next spec towards the
+            default one.
+    """
+
+    steps: int = 4_000_000
+    learning_rate: float = 3e-4
+    minibatch_size: int = 400
+    discount: float = 0.85
+    target_kl: float = 0.09
+    value_weight: float = 0.5
+    clip: float = 0.2
+    gae_lambda: float = 0.95
+    max_gradient_norm: float = 0.5
+    batch_size: int = 3200
+    epochs: int = 15
+    hidden_dim: int = 256
+    initial_log_std: float = -0.5
+    environments: int = 8
+    runners: int = 0
+    episode_steps: int = 200
+    success_rate: float | None = None
+    evaluate_every: int = 48_000
+    evaluation_episodes: int = 50
+    start: Literal["fresh", "neighbour"] = "fresh"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "minibatch_size", "batch_size", "epochs", "hidden_dim", "environments", "episode_steps"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("evaluate_every", "evaluation_episodes"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "target_kl", "clip", "max_gradient_norm"):
+            self._require(name, 0 < getattr(self, name) < float("inf"), "positive and finite")
+        self._require("runners", self.runners >= 0, "at least 0")
+        self._require("value_weight", self.value_weight >= 0, "at least 0")
+        self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
+        self._require("gae_lambda", 0 <= self.gae_lambda <= 1, "in [0, 1]")
+        self._require("success_rate", self.success_rate is None or 0 < self.success_rate <= 1, "in (0, 1]")
+        self._require("start", self.start in ("fresh", "neighbour"), "fresh or neighbour")
+        self._require("minibatch_size", self.minibatch_size <= self.batch_size, "at most batch_size")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"experts: {name} must be {what}, not {getattr(self, name)!r}")
+
+
+PPO_RECIPES: Mapping[str, PPOSettings] = MappingProxyType(
+    {
+        "paper": PPOSettings(),
+        "laptop": PPOSettings(
+            steps=1_000_000, episode_steps=100, success_rate=0.94, evaluate_every=24_000, start="neighbour"
+        ),
+    }
+)
+"""PPO's settings by name: the paper's, and those of a machine without a GPU."""
+
+
+@dataclass(frozen=True)
+class ScriptedSettings:
+    """Scripted experts are not trained: there is nothing to set."""
+
+
+Settings = TD3Settings | PPOSettings | ScriptedSettings
+
+ALGORITHMS: Mapping[str, Mapping[str, Settings]] = MappingProxyType(
+    {"td3": RECIPES, "ppo": PPO_RECIPES, "scripted": MappingProxyType({"scripted": ScriptedSettings()})}
+)
+"""Every algorithm that experts come from, and its settings by the name of the recipe; the first is the default."""
+
+SIMULATOR: Mapping[str, str] = MappingProxyType({"td3": "mujoco", "ppo": "maniskill", "scripted": "maniskill"})
+"""Where each algorithm's experts act."""

@@ -25,7 +25,8 @@ class Batch:
     """B transitions of each of S specs, as float tensors on the generator's device.
 
     specs [S, C] raw, float64, on the CPU; observations and next_observations [S, B, D]; actions [S, B, A];
-    rewards [S, B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards.
+    rewards [S, B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards; continues [S, B]: 1, or 0 where
+    the episode ended for good, so that the next observation is worth nothing.
     """
 
     specs: Tensor
@@ -34,11 +35,16 @@ class Batch:
     rewards: Tensor
     next_observations: Tensor
     values: Tensor
+    continues: Tensor
 
     @classmethod
     def of(cls, demonstrations: Demonstrations, device: torch.device | str = "cpu") -> Batch:
-        """All transitions of each spec in one row: episodes and steps [E, T] become samples [E * T]."""
-        flat = {name: getattr(demonstrations, name).flatten(1, 2).to(device) for name in _sampled()}
+        """All transitions of each spec in one row: the real steps of episodes [E, T] become samples [B].
+
+        A spec with fewer of them than another meets its own again, from the first on, so that all specs weigh alike.
+        """
+        index = (torch.arange(len(demonstrations.specs))[:, None], _real_steps(demonstrations))
+        flat = {name: getattr(demonstrations, name).flatten(1, 2)[index].to(device) for name in _sampled()}
         return cls(specs=demonstrations.specs, **flat)
 
     def samples(self, part: slice | Tensor) -> Batch:
@@ -49,6 +55,17 @@ class Batch:
 def _sampled() -> list[str]:
     """Names of a batch's fields that have a row a transition."""
     return [field.name for field in fields(Batch) if field.name != "specs"]
+
+
+def _real_steps(demonstrations: Demonstrations) -> Tensor:
+    """Positions [S, B] of real steps on the flattened axes [E * T], repeated where a spec has fewer than another."""
+    lengths = demonstrations.lengths
+    real = (torch.arange(demonstrations.rewards.shape[2]) < lengths[:, :, None]).flatten(1)
+    counts = real.sum(1)
+    if not len(counts) or counts.min() == 0:
+        raise ValueError("there are no demonstrations to train on")
+    first = real.int().argsort(dim=1, descending=True, stable=True)
+    return first.gather(1, torch.arange(int(counts.max())) % counts[:, None])
 
 
 class Generator(nn.Module, ABC):

@@ -60,12 +60,13 @@ def imitation_losses(
 
     action: see `action_loss`. value: MSE of Q(s, a) to the expert's Q1. td: MSE of Q(s, a) to
     r + discount * Q(s', pi(s')), whose gradient stops at the target, so the policy learns from the action loss alone.
-    Episodes end by the clock only; the next state's value always counts. a is `taken` [S, B, A], else the expert's.
+    The next state's value counts unless the episode ended there for good; running out of time does not end the task.
+    a is `taken` [S, B, A], else the expert's.
     """
     predicted = critic(batch.observations, batch.actions if taken is None else taken)
     with torch.no_grad():
         following = critic(batch.next_observations, policy(batch.next_observations))
-        target = (1.0 - discount) * batch.rewards + discount * following
+        target = (1.0 - discount) * batch.rewards + discount * batch.continues * following
     return {
         "action": action_loss(policy, batch),
         "value": functional.mse_loss(predicted, (1.0 - discount) * batch.values),

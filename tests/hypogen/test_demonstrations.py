@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from hypogen.demonstrations import Demonstrations, collect
+from hypogen.demonstrations import Demonstrations, collect, collect_successes, returns_to_go
 from hypogen.experts import Critic
+from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.policy import Policy
 from hypogen.rollouts import rollout
 
 SPECS = np.array([[-3.0], [4.0], [15.0]])
 SEEDS = np.arange(6).reshape(3, 2)
+DTYPES = {"specs": torch.float64, "lengths": torch.int64, "terminated": torch.bool}
 
 
 def layers(*sizes: int) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
@@ -51,7 +53,7 @@ def test_dtypes_and_that_they_can_be_learned_from(collected: tuple[Demonstration
     demonstrations = collected[0]
     for field in dataclasses.fields(demonstrations):
         tensor = getattr(demonstrations, field.name)
-        assert tensor.dtype == (torch.float64 if field.name == "specs" else torch.float32)
+        assert tensor.dtype == DTYPES.get(field.name, torch.float32)
     weight = torch.ones(9, requires_grad=True)
     (demonstrations.observations * weight).sum().backward()
     torch.testing.assert_close(weight.grad, demonstrations.observations.sum((0, 1, 2)))
@@ -75,3 +77,62 @@ def test_fields_that_disagree_are_refused(collected: tuple[Demonstrations, Polic
     for field in dataclasses.fields(demonstrations):
         with pytest.raises(ValueError, match="disagree"):
             dataclasses.replace(demonstrations, **{field.name: getattr(demonstrations, field.name)[:2]})
+
+
+def test_mujoco_episodes_are_whole_and_end_by_the_clock(
+    collected: tuple[Demonstrations, Policy, Critic], tmp_path: Path
+) -> None:
+    demonstrations = collected[0]
+    assert demonstrations.lengths.tolist() == [[1000, 1000]] * 3 and not demonstrations.terminated.any()
+    part = demonstrations.pick([1])
+    assert torch.equal(part.actions, demonstrations.actions[:, 1:])
+    joined = Demonstrations.join([part, demonstrations.pick([0])])
+    assert torch.equal(joined.values, demonstrations.values[:, [1, 0]])
+
+
+class Clumsy(ScriptedPolicy):
+    """The scripted expert, but it does nothing where the cube lies on the left."""
+
+    def __call__(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().__call__(observations) * (observations[..., 33:34] > 0)
+
+    def select(self, indices):
+        return Clumsy(self._benchmark, self._points[list(indices)])
+
+
+def test_only_successes_are_shown_and_failures_are_tried_again() -> None:
+    name, specs, seeds = "liftcube-stiffness", [[1000.0], [1400.0]], [[0, 1, 2], [3, 4, 5]]
+    shown = collect_successes(name, specs, Clumsy(name, specs), seeds)
+    assert shown.terminated.all() and shown.lengths.max() == shown.rewards.shape[2] < 100
+    at_first = rollout(name, specs, Clumsy(name, specs), seeds)
+    assert 0 < at_first.success.sum() < 6  # some had to be tried again
+    assert np.array_equal(shown.lengths.numpy()[at_first.success], at_first.lengths[at_first.success])
+    assert (shown.observations[:, :, 0, 33] > 0).all()
+    one = collect_successes(name, specs[1:], Clumsy(name, specs[1:]), seeds[1:], threads=2)
+    length = one.rewards.shape[2]
+    assert torch.equal(shown.observations[1:, :, :length], one.observations)
+    last = shown.lengths - 1
+    assert torch.equal(shown.values.gather(2, last[..., None]), shown.rewards.gather(2, last[..., None]))
+    assert not shown.values[torch.arange(shown.rewards.shape[2]) > last[..., None]].any()
+
+
+def test_an_expert_that_always_fails_is_given_up() -> None:
+    idle = Policy((torch.zeros(1, 7, 42),), (torch.zeros(1, 7),))
+    with pytest.raises(ValueError, match="failed 1 episodes in a row"):
+        collect_successes("liftcube-damping", [[100.0]], idle, [[0]], attempts=1)
+
+
+def test_returns_to_go_are_discounted_sums() -> None:
+    assert returns_to_go(torch.tensor([[1.0, 2.0, 4.0]]), 0.5).tolist() == [[3.0, 4.0, 4.0]]
+
+
+def test_episodes_of_other_lengths_join_with_zeros(collected: tuple[Demonstrations, Policy, Critic]) -> None:
+    long = collected[0].select([0])
+    tensors = {field.name: getattr(long, field.name) for field in dataclasses.fields(long)}
+    short = Demonstrations(
+        **{name: t[:, :, :5] if t.ndim > 2 else t for name, t in tensors.items()} | {"lengths": None}
+    )
+    joined = Demonstrations.concatenate([short, long])
+    assert joined.lengths.tolist() == [[5, 5], [1000, 1000]]
+    assert torch.equal(joined.observations[0, :, :5], short.observations[0])
+    assert not joined.observations[0, :, 5:].any()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.policy import Policy
-from hypogen.rollouts import FAILURE_STEPS, FailureRule, rollout
+from hypogen.rollouts import FAILURE_STEPS, MANISKILL_EPISODES_AT_ONCE, FailureRule, rollout
 
 SPECS = np.array([[-3.0], [8.0]])
 SEEDS = np.array([[5, 6], [7, 5]])
@@ -83,3 +84,40 @@ def test_failure_is_fifty_low_rewards_in_a_row() -> None:
 def test_wrong_shapes_are_refused(specs: np.ndarray, policies: int, seeds: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"specs|seeds"):
         rollout("finger-speed", specs, random_policy(policies, 9, 2), seeds)
+
+
+def test_maniskill_episodes_end_at_success_or_after_200_steps() -> None:
+    specs, seeds = np.array([[500.0], [1500.0]]), np.array([[0, 1], [2, 3]])
+    done, steps = rollout("liftcube-stiffness", specs, ScriptedPolicy("liftcube-stiffness", specs), seeds, record=True)
+    assert done.success.all() and not done.failed.any() and (done.lengths < 100).all()
+    longest = done.lengths.max()
+    assert steps.observations.shape == (2, 2, longest, 42) and steps.rewards.shape == (2, 2, longest)
+    np.testing.assert_allclose(steps.rewards.double().sum(-1).numpy(), done.returns, rtol=1e-6)
+    for spec, episode in np.ndindex(2, 2):
+        length = done.lengths[spec, episode]
+        assert steps.rewards[spec, episode, length - 1] == 1.0  # normalised: what success pays
+        for tensor in (steps.observations, steps.next_observations, steps.actions):
+            assert tensor[spec, episode, :length].abs().sum(-1).min() > 0
+            assert not tensor[spec, episode, length:].any()
+        after, before = steps.next_observations[spec, episode], steps.observations[spec, episode]
+        assert torch.equal(after[: length - 1], before[1:length])
+
+
+def test_maniskill_failures_last_200_steps() -> None:
+    idle = Policy((torch.zeros(1, 7, 42),), (torch.zeros(1, 7),))
+    done, steps = rollout("liftcube-damping", [[100.0]], idle, [[4]], record=True)
+    assert done.failed.all() and not done.success.any() and done.lengths.tolist() == [[200]]
+    assert steps.rewards.shape == (1, 1, 200)
+
+
+def test_rounds_and_processes_do_not_matter() -> None:
+    """More seeds than fit at once, the last round overlapping the one before."""
+    specs, count = np.array([[1400.0]]), MANISKILL_EPISODES_AT_ONCE + 3
+    expert = ScriptedPolicy("liftcube-stiffness", specs)
+    seeds = np.arange(count)[None] + 50
+    done, steps = rollout("liftcube-stiffness", specs, expert, seeds, record=True)
+    part = slice(count - 4, count)
+    few, few_steps = rollout("liftcube-stiffness", specs, expert, seeds[:, part], threads=2, record=True)
+    assert np.array_equal(done.lengths[:, part], few.lengths) and np.array_equal(done.returns[:, part], few.returns)
+    length = few_steps.rewards.shape[2]
+    assert torch.equal(steps.observations[:, part, :length], few_steps.observations)

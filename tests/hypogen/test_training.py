@@ -162,3 +162,32 @@ def test_wrong_settings_are_named(wrong, message):
 def test_too_small_a_batch_is_refused():
     with pytest.raises(ValueError, match="batch_size 3 is less than one sample for each of the 4 specs"):
         fit(tiny_generator("cond_policy"), tiny_demonstrations(), replace(QUICK, batch_size=3), 0)
+
+
+def test_only_real_steps_are_trained_on_and_every_spec_has_its_share():
+    """Episodes of unequal length: nothing after their end is met, and every real step in every epoch."""
+    demonstrations = tiny_demonstrations(specs=2, episodes=3, steps=20)
+    lengths = torch.tensor([[20, 3, 7], [4, 4, 1]])
+    over = torch.arange(20) >= lengths[..., None]
+    rewards = torch.arange(120.0).view(2, 3, 20).masked_fill(over, -1.0)
+    terminated = torch.tensor([[True, False, True], [True, True, False]])
+    run = _Run(
+        tiny_generator("cond_policy"),
+        replace(demonstrations, rewards=rewards, lengths=lengths, terminated=terminated),
+        replace(QUICK, batch_size=8),
+        0,
+        torch.device("cpu"),
+    )
+    batches = list(run._batches())
+    met = torch.cat([batch.rewards for batch in batches], dim=1)
+    assert met.shape == (2, 30)  # as many of the second spec, which has 9 steps, as of the first
+    for spec in range(2):
+        assert set(met[spec].tolist()) == set(rewards[spec][~over[spec]].tolist())
+    counts = [met[1].tolist().count(reward) for reward in set(met[1].tolist())]
+    assert max(counts) - min(counts) <= 1
+    for batch in batches:
+        for spec in range(2):
+            ends = {rewards[spec, episode, lengths[spec, episode] - 1].item() for episode in range(3)}
+            final = {r for r in ends if terminated[spec][(rewards[spec] == r).any(1)].item()}
+            expected = [0.0 if reward in final else 1.0 for reward in batch.rewards[spec].tolist()]
+            assert batch.continues[spec].tolist() == expected

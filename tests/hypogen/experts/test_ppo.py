@@ -1,0 +1,112 @@
+"""PPO experts, tiny: the artifact is what RLlib trained, and an interrupted training continues."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from hypogen.benchmarks import get_benchmark
+from hypogen.experts import PPO_RECIPES, Experts, PPOSettings
+from hypogen.experts.ppo import ActorCritic, _configure, _networks, _set_weights, finished, train
+
+NAME = "liftcube-stiffness"
+TINY = replace(
+    PPO_RECIPES["laptop"],
+    steps=32,
+    batch_size=16,
+    minibatch_size=8,
+    epochs=1,
+    hidden_dim=8,
+    environments=2,
+    evaluate_every=16,
+    evaluation_episodes=1,
+    episode_steps=10,
+)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a training from outside."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    torch.set_num_threads(1)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def test_the_networks_are_those_that_rllib_trained():
+    benchmark = get_benchmark(NAME)
+    algorithm = _configure(benchmark, np.array([700.0]), TINY, 0, "cpu").build_algo()
+    algorithm.train()
+    module = algorithm.get_module()
+    assert isinstance(module, ActorCritic)
+    learned = algorithm.learner_group.get_weights()["default_policy"]
+    for name, tensor in module.state_dict().items():
+        assert np.array_equal(tensor.numpy(), learned[name])
+    actor, critic = _networks(module, benchmark.action_dim)
+    observations, actions = torch.randn(1, 5, 42), torch.rand(1, 5, 7)
+    outputs = module.forward_inference({"obs": observations[0]})["action_dist_inputs"]
+    torch.testing.assert_close(actor(observations)[0], outputs[:, :7])
+    torch.testing.assert_close(critic(observations, actions)[0], module.compute_values({"obs": observations[0]}))
+
+    expert = Experts(np.array([[700.0]]), actor, critic, np.zeros(1))
+    other = _configure(benchmark, np.array([750.0]), TINY, 1, "cpu").build_algo()
+    _set_weights(other, expert)
+    learner = other.learner_group.get_weights()["default_policy"]
+    for name, tensor in other.get_module().state_dict().items():
+        assert np.array_equal(tensor.numpy(), learner[name])
+        if name != "log_std":
+            assert np.array_equal(learner[name], learned[name])
+    algorithm.stop()
+    other.stop()
+
+
+def test_an_interrupted_training_continues_from_its_last_evaluation(tmp_path):
+    reports, resumed = [], []
+
+    def stop(values):
+        reports.append(values)
+        if values["update"] == 32:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(NAME, [700.0], TINY, 0, checkpoint=tmp_path, on_progress=stop)
+    assert [report["update"] for report in reports] == [16, 32]
+    assert (tmp_path / "steps-16").exists()
+    expert = train(NAME, [700.0], TINY, 0, checkpoint=tmp_path, on_progress=resumed.append)
+    assert [report["update"] for report in resumed] == [32]
+    assert expert.specs.tolist() == [[700.0]] and len(expert.actor.weights) == 3
+    assert [row["update"] for row in expert.curve] == [0, 16, 32]
+    again = train(NAME, [700.0], TINY, 0, checkpoint=tmp_path)
+    assert torch.equal(again.actor.weights[0], expert.actor.weights[0])
+    with pytest.raises(ValueError, match="other settings"):
+        train(NAME, [700.0], TINY, 1, checkpoint=tmp_path)
+
+
+def test_it_can_start_from_another_expert():
+    over = replace(TINY, steps=16, evaluate_every=16, learning_rate=1e-12)
+    first = train(NAME, [1000.0], over, 0)
+    second = train(NAME, [950.0], over, 1, start=first)
+    for one, other in zip(first.actor.weights, second.actor.weights, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_it_is_over_at_the_success_rate_asked_for_or_after_the_last_step():
+    curve = [{"update": 16, "success": 0.9}]
+    assert not finished(curve, TINY) and finished(curve, replace(TINY, success_rate=0.9))
+    assert not finished(curve, replace(TINY, success_rate=None)) and finished(curve, replace(TINY, steps=16))
+
+
+def test_wrong_benchmarks_and_settings():
+    with pytest.raises(ValueError, match="not for cheetah-speed"):
+        train("cheetah-speed", [1.0], TINY, 0)
+    with pytest.raises(ValueError, match="success_rate must be in"):
+        PPOSettings(success_rate=1.5)
+    with pytest.raises(ValueError, match="minibatch_size must be at most batch_size"):
+        PPOSettings(batch_size=100)
