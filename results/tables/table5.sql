@@ -1,7 +1,7 @@
 -- Table 5: return on test specs after 250 epochs, and epochs until the return reaches 600
 -- Of runs that were evaluated while they trained, at the epochs at which they were. epoch=last is the end of the training.
 -- Epochs until a return: the first evaluated epoch at which the mean over the splits is there; empty where it never is.
-WITH returns AS (FROM probed($experiment) WHERE metric = 'return'),
+WITH returns AS (FROM probed($experiment) WHERE metric = 'return' AND method <> 'expert'),
 ours AS (
     SELECT * EXCLUDE (epoch, last), 'epoch=250' AS setting FROM returns WHERE epoch = 250
     UNION ALL

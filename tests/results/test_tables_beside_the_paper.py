@@ -214,8 +214,8 @@ def test_convergence_reads_the_mean_over_splits_at_evaluated_epochs(store):
         "a0": {100: 610.0, 200: 700.0, 250: 710.0, 300: 730.0},
         "a1": {100: 400.0, 200: 540.0, 250: 620.0, 300: 650.0},
     }
-    fill(store, [run_row("a0"), run_row("a1", split=1), run_row("z", "hyperzero")], [])
-    for run, curve in {**returns, "z": {100: 300.0, 300: 590.0}}.items():
+    fill(store, [run_row("a0"), run_row("a1", split=1), run_row("z", "hyperzero"), expert_row("e")], [])
+    for run, curve in {**returns, "z": {100: 300.0, 300: 590.0}, "e": {1: 900.0}}.items():
         store.write("curves", run, [point(run, "return", value, epoch) for epoch, value in curve.items()])
     rows = {(row["setting"], row["method"]): row for row in table("table5", store)}
     assert (rows["epoch=250", "hypogen"]["ours"], rows["epoch=250", "hypogen"]["difference"]) == (665.0, 665.0 - 732.9)
@@ -224,6 +224,7 @@ def test_convergence_reads_the_mean_over_splits_at_evaluated_epochs(store):
     assert (reached["metric"], reached["ours"], reached["paper"], reached["splits"]) == ("epochs", 200.0, 74.0, 2)
     never = rows["return=600", "hyperzero"]
     assert (never["ours"], never["paper"], never["splits"]) == (None, 394.0, 1)
+    assert {method for _, method in rows} == {"hypogen", "hyperzero"}
 
 
 def test_capacity_goes_by_the_size_beside_hypogens(store):
