@@ -84,7 +84,7 @@ class Demonstrations:
 
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
-        """Join demonstrations along the spec axis, in the given order; T becomes the longest of theirs.
+        """Join demonstrations along the spec axis, in the given order; T becomes the longest episode.
 
         Raises:
             ValueError: nothing to join.
@@ -115,14 +115,16 @@ class Selectable(Actor, Protocol):
 
 
 def _padded(parts: Sequence[Demonstrations]) -> list[dict[str, Tensor]]:
-    """The fields of each part; the axis T of those that have one gets as long as the longest, with zeros."""
-    longest = max(part.rewards.shape[2] for part in parts)
+    """The fields of each part; the axis T of those that have one gets as long as the longest episode, with zeros."""
+    longest = max(int(part.lengths.max()) for part in parts)
     return [{name: _pad(tensor, longest) for name, tensor in part._tensors().items()} for part in parts]
 
 
 def _pad(tensor: Tensor, steps: int) -> Tensor:
-    if tensor.ndim < 3 or tensor.shape[2] == steps:
+    if tensor.ndim < 3:
         return tensor
+    if tensor.shape[2] >= steps:
+        return tensor[:, :, :steps]
     return torch.cat([tensor, tensor.new_zeros(*tensor.shape[:2], steps - tensor.shape[2], *tensor.shape[3:])], dim=2)
 
 
@@ -206,8 +208,9 @@ def _successes(
         episodes, steps = rollout(benchmark, spec, expert, [tried], threads, record=True)
         shown = _demonstrations(benchmark, spec, episodes, steps, returns_to_go(steps.rewards, discount))
         succeeded = episodes.success[0]
-        found.append(shown.pick(np.flatnonzero(succeeded)))
-        places.append(open_places[succeeded])
+        if succeeded.any():
+            found.append(shown.pick(np.flatnonzero(succeeded)))
+            places.append(open_places[succeeded])
         open_places = open_places[~succeeded]
         if not len(open_places):
             return Demonstrations.join(found).pick(np.argsort(np.concatenate(places)))
