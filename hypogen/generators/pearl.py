@@ -33,7 +33,8 @@ class PEARLSettings:
     embedding_dim: width of the embedded latent that the policy reads (paper: 256); a multiple of 4.
     latent_dim: width of the latent (original: 5).
     hidden_dim: width of the context encoder's three hidden layers (original: 200).
-    kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which imitate too: 0.01).
+    kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which imitate too: 0.01). It
+        decides: in a short training on cheetah-speed the posterior fell to the prior at 0.01 and did not at 0.001.
     adaptation_episodes: demonstrations of a spec that it adapts on; None for all there are (HyperZero's code: all 10).
     """
 

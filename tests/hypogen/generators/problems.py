@@ -21,7 +21,7 @@ SMALL = {
     "uvfa": {"embedding_dim": 16},
     "cond_policy": {"embedding_dim": 16},
     "meta_policy": {"embedding_dim": 16},
-    "pearl": {"embedding_dim": 16, "latent_dim": 4, "hidden_dim": 16},
+    "pearl": {"embedding_dim": 16, "latent_dim": 4, "hidden_dim": 16, "kl_weight": 1e-3},
 }
 """Settings that make each method small."""
 
