@@ -80,8 +80,8 @@ def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:
     """The real command with a smaller recipe; its second run goes on from the checkpoint of the first."""
     program = (
         "import dataclasses, hypogen.zoo.__main__ as command\n"
-        "small = dict(updates=400, joint_fraction=0.5, hidden_dim=8, batch_size=4, joint_batch_size=2, seed_steps=20,"
-        " exploration_steps=20, evaluate_every=400, evaluation_episodes=1, precision='float32')\n"
+        "small = dict(updates=1000, joint_fraction=0.5, hidden_dim=8, batch_size=4, joint_batch_size=2, seed_steps=20,"
+        " exploration_steps=20, evaluate_every=1000, evaluation_episodes=1, precision='float32')\n"
         "command.RECIPES = {'fast': dataclasses.replace(command.RECIPES['fast'], **small)}\n"
         "command.CHECKPOINT_EVERY_S = 0.2\n"
         "command.app()\n"
@@ -95,14 +95,14 @@ def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(words("killed"), env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     state = tmp_path / "killed" / "checkpoints" / "finger-speed-0" / "state.npz"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None and state.exists()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for place in ("killed", "undisturbed"):
-        subprocess.run(words(place), env=environment, check=True, capture_output=True, timeout=120)
+        subprocess.run(words(place), env=environment, check=True, capture_output=True, timeout=240)
     cards = [
         json.loads((tmp_path / place / "zoo/finger-speed/card.json").read_text()) for place in ("killed", "undisturbed")
     ]

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,6 @@ WRONG = [
         "more than demonstrations.episodes (1)",
     ),
     ("benchmarks: [cheeta-speed]", "benchmarks", "did you mean 'cheetah-speed'?"),
-    ("benchmarks: [liftcube-damping]", "experts.algorithm", "Write `experts: {algorithm: ppo}`"),
     ("experts: {algorithm: sac}", "experts.algorithm", "Known: td3, ppo, scripted"),
     ("experts: {algorithm: scripted, updates: 5}", "experts.updates", "unknown key"),
     ("experts: {algorithm: ppo, recipe: laptop}", "experts.algorithm", "Write `experts: {algorithm: td3}`"),
@@ -121,6 +121,27 @@ def test_what_makes_no_sense_is_named_with_line_and_remedy(tmp_path: Path, line:
     assert f"wrong.yaml:{len(head.splitlines()) + 1}: " in message
     assert where in message and remedy in message
     assert len(message.splitlines()) == 1
+
+
+def test_experts_that_do_not_fit_the_benchmark_are_blamed_where_they_are_chosen(tiny: Callable[..., Path]) -> None:
+    path = tiny(benchmarks=["liftcube-damping"])
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), start=1) if text.startswith("experts:"))
+    with pytest.raises(
+        ConfigError, match=rf"tiny\.yaml:{line}: experts\.algorithm: .*Write `experts: {{algorithm: ppo}}`"
+    ):
+        cases(path)
+
+
+def test_the_zoo_is_taken_as_it_is_and_only_for_what_it_has(tiny: Callable[..., Path]) -> None:
+    (cell,) = cases(tiny(experts={"source": "zoo"}))
+    assert cell.experiment.experts.source == "zoo"
+    for experts, benchmark, problem in (
+        ({"source": "zoo"}, "walker-speed", "experts.source: the zoo has no experts for walker-speed, only for"),
+        ({"source": "zoo", "updates": 5}, "cheetah-speed", "experts.updates: the zoo's experts are trained already"),
+        ({"source": "farm"}, "cheetah-speed", "experts.source: must be train or zoo"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(problem)):
+            cases(tiny(experts=experts, benchmarks=[benchmark]))
 
 
 def test_problems_of_a_profile_or_an_assignment_are_blamed_on_it(tiny: Callable[..., Path]) -> None:

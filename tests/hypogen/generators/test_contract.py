@@ -1,6 +1,5 @@
 """Every generator on every MuJoCo benchmark: from recorded episodes to the returns of policies for unseen specs."""
 
-from dataclasses import fields
 from functools import cache
 
 import numpy as np
@@ -31,7 +30,8 @@ def recorded(name: str) -> Demonstrations:
     whole = collect(name, specs, policy, lambda observations, actions: 50.0 + actions.sum(-1), np.arange(4)[:, None])
     return Demonstrations(
         whole.specs,
-        **{f.name: getattr(whole, f.name)[:, :, :STEPS] for f in fields(whole) if f.name != "specs"},
+        *(getattr(whole, name)[:, :, :STEPS] for name in ("observations", "actions", "rewards")),
+        *(getattr(whole, name)[:, :, :STEPS] for name in ("next_observations", "values")),
     )
 
 
