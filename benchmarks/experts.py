@@ -4,18 +4,16 @@
 
 A training step here is what both do for real: a control step of every world, and one update of every expert at the
 paper's sizes (batch 256, networks of 2 x 256). The peer is stable-baselines3's TD3 on dm_control's own environment, one
-agent. The floor is the rate of matrix products that this machine reaches on the shapes of the update, and nothing else.
+agent. Nothing else should run: PyTorch's threads wait busily here, which is best for both while they have their cores to
+themselves. The floor is the rate of matrix products that this machine reaches on the shapes of the update.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from typing import Annotated
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait must not keep a core busy
 
 import gymnasium
 import numpy as np
