@@ -4,7 +4,7 @@
 
 A training step here is what both do for real: a control step of every world, and one update of every expert at the
 paper's sizes (batch 256, networks of 2 x 256). The peer is stable-baselines3's TD3 on dm_control's own environment, one
-agent. Nothing else should run: PyTorch's threads wait busily here, which is best for both while they have their cores to
+agent. Nothing else should run: PyTorch's threads wait busily here, which is best for both while they have the cores to
 themselves. The floor is the rate of matrix products that this machine reaches on the shapes of the update.
 """
 
