@@ -39,9 +39,9 @@ class FewShotGenerator(Generator):
         wanted, there = self.settings.adaptation_episodes, demonstrations.rewards.shape[1]
         if wanted is not None and wanted > there:
             raise ValueError(f"adaptation_episodes is {wanted}, but there are {there} demonstrations of a spec")
-        used = None if wanted is None else wanted * demonstrations.rewards.shape[2]
-        for row, spec in enumerate(demonstrations.specs.tolist()):
-            context = Batch.of(demonstrations.select([row]), device_of(self)).samples(slice(used))
+        shots = demonstrations if wanted is None else demonstrations.pick(range(wanted))
+        for row, spec in enumerate(shots.specs.tolist()):
+            context = Batch.of(shots.select([row]), device_of(self))
             self._adapted[tuple(spec)] = self.infer(context).detach()
 
     def policy(self, specs: Specs) -> Policy:

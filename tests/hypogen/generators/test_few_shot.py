@@ -1,12 +1,11 @@
 """What holds for every method that adapts: it needs the demonstrations of a spec, of no other, and only at its turn."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from hypogen.benchmarks import get_benchmark
-from hypogen.demonstrations import Demonstrations
 from hypogen.generators import GENERATORS, FewShotGenerator, build
 from hypogen.generators.storage import load, save
 from hypogen.training import TrainingSettings, fit
@@ -14,11 +13,6 @@ from tests.hypogen.generators.problems import demonstrations_of, tiny_demonstrat
 
 torch.set_num_threads(1)
 FEW_SHOT = [method for method, entry in GENERATORS.items() if entry.few_shot]
-
-
-def episodes(demonstrations, count):
-    parts = {f.name: getattr(demonstrations, f.name)[:, :count] for f in fields(demonstrations) if f.name != "specs"}
-    return Demonstrations(demonstrations.specs, **parts)
 
 
 def test_those_that_adapt_say_so():
@@ -61,14 +55,16 @@ def test_adapting_changes_no_weight_and_each_spec_has_its_own_policy(method):
 
 @pytest.mark.parametrize("method", FEW_SHOT)
 def test_it_adapts_on_so_many_episodes(method):
-    demos = tiny_demonstrations(episodes=3)
-    one, all_of_them = tiny_generator(method, adaptation_episodes=1), tiny_generator(method)
-    one.adapt(demos)
-    all_of_them.adapt(episodes(demos, 1))
-    first = all_of_them.policy(demos.specs).biases[0]
-    assert torch.equal(one.policy(demos.specs).biases[0], first)
+    """Whatever their length."""
+    whole = tiny_demonstrations(episodes=3)
+    demos = replace(whole, lengths=torch.tensor([[40, 12, 7]] * 4), terminated=torch.tensor([[False, True, True]] * 4))
+    two, all_of_them = tiny_generator(method, adaptation_episodes=2), tiny_generator(method)
+    two.adapt(demos)
+    all_of_them.adapt(demos.pick([0, 1]))
+    expected = all_of_them.policy(demos.specs).biases[0]
+    assert torch.equal(two.policy(demos.specs).biases[0], expected)
     all_of_them.adapt(demos)
-    assert not torch.equal(all_of_them.policy(demos.specs).biases[0], first)
+    assert not torch.equal(all_of_them.policy(demos.specs).biases[0], expected)
     with pytest.raises(ValueError, match="adaptation_episodes is 4, but there are 3 demonstrations"):
         tiny_generator(method, adaptation_episodes=4).adapt(demos)
     with pytest.raises(ValueError, match="adaptation_episodes must be an integer of at least 1"):
