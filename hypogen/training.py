@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import time
@@ -33,7 +34,8 @@ class TrainingSettings:
     epochs: passes over all samples of all training specs (ManiSkill: 1000).
     batch_size: samples of a step, all specs together, spread evenly over the step's specs.
     specs_per_batch: specs of a step, drawn anew for every step; None for all of them, in every step.
-    learning_rate: of Adam.
+    learning_rate: of Adam, at the first step.
+    learning_rate_final: what it falls to along a half cosine, over all steps; None keeps it as it is (the paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
     precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
     log_every: epochs between two rows of the curve; the last epoch always has one.
@@ -44,6 +46,7 @@ class TrainingSettings:
     batch_size: int = 512
     specs_per_batch: int | None = None
     learning_rate: float = 1e-4
+    learning_rate_final: float | None = None
     value_weight: float = 0.01
     td_weight: float = 0.01
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -57,11 +60,23 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be positive and finite, not {self.learning_rate!r}")
+        if self.learning_rate_final is not None and not 0.0 <= self.learning_rate_final <= self.learning_rate:
+            raise ValueError(
+                f"learning_rate_final must lie in 0..{self.learning_rate:g} (learning_rate) or be null, "
+                f"not {self.learning_rate_final!r}"
+            )
         for name in ("value_weight", "td_weight", "checkpoint_every_s"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be finite and not negative, not {getattr(self, name)!r}")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate when the fraction `progress` of all steps, 0 to 1, is done."""
+        if self.learning_rate_final is None:
+            return self.learning_rate
+        falling = 0.5 * (1.0 + math.cos(math.pi * progress))
+        return self.learning_rate_final + (self.learning_rate - self.learning_rate_final) * falling
 
     def weights(self) -> dict[str, float]:
         """Weight of each loss by name; a loss that is not here counts fully."""
@@ -127,6 +142,7 @@ class _Run:
                 "specs of a step: raise it, or set specs_per_batch"
             )
         samples = self.data.rewards.shape[1]
+        self.steps_per_epoch = self._steps_of(samples) * self._groups
         fewest = samples // self._steps_of(samples)
         if fewest < generator.least_samples:
             raise ValueError(
@@ -142,6 +158,7 @@ class _Run:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_epoch_seed(self.seed, self.epoch))
             for batch in self._batches():
+                self._set_learning_rate((self.step + steps) / (self.settings.epochs * self.steps_per_epoch))
                 for name, value in self._step(batch).items():
                     sums[name] = sums.get(name, 0.0) + value
                 steps += 1
@@ -152,6 +169,10 @@ class _Run:
         self._check(losses, parameters=last)
         if last or self.epoch % self.settings.log_every == 0:
             self.rows.append({"epoch": self.epoch, "step": self.step, **losses})
+
+    def _set_learning_rate(self, progress: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(progress)
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         weights = {**self.settings.weights(), **self.generator.loss_weights()}
@@ -167,10 +188,15 @@ class _Run:
         """Every sample of every spec once: steps of `specs_per_batch` specs, nearly equal in size."""
         specs, samples = self.data.observations.shape[:2]
         order = torch.rand(specs, samples).argsort(dim=1).to(self.device)
-        groups = -(-specs // self.specs_per_batch)
+        groups = self._groups
         for columns in order.tensor_split(self._steps_of(samples), dim=1):
             for rows in torch.randperm(specs).tensor_split(groups) if groups > 1 else [torch.arange(specs)]:
                 yield _pick(self.data, rows, columns)
+
+    @property
+    def _groups(self) -> int:
+        """Groups of at most `specs_per_batch` specs, one a step."""
+        return -(-len(self.data.specs) // self.specs_per_batch)
 
     def _steps_of(self, samples: int) -> int:
         """Steps in which a spec with so many samples meets each of them once."""
@@ -222,7 +248,9 @@ class _Run:
 
     def _identity(self) -> Row:
         """What must be equal for a continuation to make sense."""
-        passing = ("epochs", "checkpoint_every_s", "log_every")
+        passing = {"checkpoint_every_s", "log_every"}
+        if self.settings.learning_rate_final is None:  # only a falling learning rate depends on where it ends
+            passing.add("epochs")
         kept = {key: value for key, value in asdict(self.settings).items() if key not in passing}
         return {**kept, "seed": self.seed, "generator": _describe(self.generator), "specs": self.data.specs.tolist()}
 

@@ -68,6 +68,31 @@ def test_a_finished_training_can_be_extended(tmp_path):
         fit(in_two, tiny_demonstrations(), QUICK, 1, path)
 
 
+def test_the_learning_rate_falls_along_a_half_cosine_over_all_steps(monkeypatch):
+    settings = replace(QUICK, epochs=2, batch_size=40, learning_rate_final=1e-4)
+    used = []
+    step = _Run._step
+    monkeypatch.setattr(
+        _Run, "_step", lambda run, batch: used.append(run.optimizer.param_groups[0]["lr"]) or step(run, batch)
+    )
+    fit(tiny_generator("cond_policy"), tiny_demonstrations(), settings, seed=1)
+    share = torch.arange(len(used), dtype=torch.float64) / len(used)
+    expected = 1e-4 + 0.5 * (1e-3 - 1e-4) * (1 + torch.cos(torch.pi * share))
+    torch.testing.assert_close(torch.tensor(used, dtype=torch.float64), expected)
+
+
+def test_a_falling_learning_rate_continues_in_the_same_bits_but_not_to_another_end(tmp_path):
+    falling = replace(QUICK, learning_rate_final=0.0)
+    undisturbed, resumed, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "state.pt"
+    rows = fit(undisturbed, tiny_demonstrations(), falling, seed=1)
+    with pytest.raises(Killed):
+        fit(tiny_generator("hyperzero"), tiny_demonstrations(), falling, 1, path, kill_at(2))
+    assert fit(resumed, tiny_demonstrations(), falling, 1, path) == rows
+    assert same(resumed, undisturbed)
+    with pytest.raises(ValueError, match="belongs to another training: epochs differ"):
+        fit(resumed, tiny_demonstrations(), replace(falling, epochs=6), 1, path)
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "state.pt"
     fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
@@ -149,6 +174,7 @@ def test_bfloat16_trains_too():
         ({"epochs": 0}, "epochs must be an integer of at least 1"),
         ({"learning_rate": -1e-4}, "learning_rate must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"learning_rate_final": 1e-3}, "learning_rate_final must lie in 0..0.0001"),
         ({"td_weight": -1.0}, "td_weight must be finite and not negative"),
         ({"precision": "float8"}, "precision must be"),
         ({"specs_per_batch": 0}, "specs_per_batch must be an integer"),
