@@ -92,6 +92,7 @@ def fit(
     on_epoch: Callable[[Row], None] | None = None,
     device: torch.device | str = "cpu",
     before_checkpoint: Callable[[int], None] | None = None,
+    until: int | None = None,
 ) -> list[Row]:
     """Train `generator` in place, and return the curve: a row of epoch, loss and unweighted mean losses each.
 
@@ -100,6 +101,7 @@ def fit(
     alone (same device, thread count and settings; more epochs may be asked for). `on_epoch` gets each new row when its
     epoch is over and may raise to stop: the checkpoint on disk stays usable. `before_checkpoint` gets the number of
     every epoch that is over before a checkpoint of it is written: what it leaves is there wherever training continues.
+    `until` stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
 
     Raises Diverged when a loss or a parameter is not finite, ValueError for demonstrations that do not fit the
     settings or a checkpoint of another training.
@@ -110,9 +112,10 @@ def fit(
     if path is not None and path.exists():
         run.restore(path)
     written = time.monotonic()
-    while run.epoch < settings.epochs:
-        run.advance()
-        last = run.epoch == settings.epochs
+    end = settings.epochs if until is None else min(until, settings.epochs)
+    while run.epoch < end:
+        run.advance(end)
+        last = run.epoch == end
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
         if path is not None and (last or time.monotonic() - written >= settings.checkpoint_every_s):
@@ -150,8 +153,8 @@ class _Run:
                 f"{type(generator).__name__} needs {generator.least_samples}: raise it, or set specs_per_batch"
             )
 
-    def advance(self) -> None:
-        """Train for one epoch, and add its row where one is due."""
+    def advance(self, end: int) -> None:
+        """Train for one epoch, and add its row where one is due; epoch `end` is the last."""
         sums: dict[str, Tensor] = {}
         steps = 0
         # Forked, so that what a method draws in its losses depends on the epoch alone and nobody else's draws change.
@@ -164,7 +167,7 @@ class _Run:
                 steps += 1
         self.epoch += 1
         self.step += steps
-        last = self.epoch == self.settings.epochs
+        last = self.epoch == end
         losses = {name: float(value) / steps for name, value in sums.items()}
         self._check(losses, parameters=last)
         if last or self.epoch % self.settings.log_every == 0:

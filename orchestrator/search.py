@@ -336,15 +336,15 @@ def _fold(store: Store, fixed: dict[str, Any], point: dict[str, Any]) -> Callabl
     ]
 
     def step(epochs: int) -> float:
-        settings = dataclasses.replace(TrainingSettings(**point["training"]), epochs=epochs)
         device = "cuda" if fixed["gpu"] else "cpu"
         training.fit(
             generator,
             demonstrations,
-            settings,
+            TrainingSettings(**point["training"]),
             point["seed"],
             checkpoint=workspace.folder / "checkpoint",
             device=device,
+            until=epochs,
         )
         workspace.sync()
         if isinstance(generator, FewShotGenerator):
