@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from results.errors import unknown
 from results.figures.convergence import convergence
-from results.figures.specs import extrapolation, lengths, speeds
+from results.figures.specs import extrapolation, lengths, lift, pick, speeds
 from results.figures.surfaces import surfaces
 from results.figures.updates import updates
 from results.store import ResultStore
@@ -32,6 +32,8 @@ FIGURES = {
     "figure5": Entry("Figure 5: return against desired speed", speeds),
     "figure6": Entry("Figure 6: return against torso length", lengths),
     "figure7": Entry("Figure 7: return over speed and length", surfaces),
+    "figure8": Entry("Figure 8: success rate on LiftCube against the spec", lift),
+    "figure9": Entry("Figure 9: success rate on PickCube against the spec", pick),
     "convergence": Entry("Table 5, drawn: return on test specs during training", convergence),
 }
 """Every figure, by name."""

@@ -1,4 +1,4 @@
-"""Figures 4, 5 and 6: return against one variable of the context, a curve a method."""
+"""Figures 4, 5, 6, 8 and 9: return or success rate against one variable of the context, a curve a method."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from results.figures.style import (
     ENVIRONMENTS,
+    MANISKILL,
     METHODS,
     RETURN,
+    SUCCESS,
     axis_label,
     canvas,
     curve,
@@ -51,19 +53,29 @@ def extrapolation(store: ResultStore, experiment: str | None) -> Figure:
     return figure
 
 
-def spec_returns(store: ResultStore, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a benchmark, method and spec: mean and sample deviation of the return over all splits' episodes.
+def lift(store: ResultStore, experiment: str | None) -> Figure:
+    """Figure 8: the four contexts of LiftCube."""
+    return _successes(store, experiment, "liftcube")
+
+
+def pick(store: ResultStore, experiment: str | None) -> Figure:
+    """Figure 9."""
+    return _successes(store, experiment, "pickcube")
+
+
+def spec_returns(store: ResultStore, runs: pd.DataFrame, column: str = "return") -> pd.DataFrame:
+    """One row a benchmark, method and spec: mean and sample deviation of a column over all splits' episodes.
 
     Columns: environment, benchmark, method, role, x (the spec's first coordinate), y (its second, NaN where there is
-    none), mean, deviation (NaN for one episode).
+    none), mean, deviation (NaN for one episode), episodes.
     """
-    episodes = store.frame('SELECT run, spec, role, episode, "return" AS value FROM episodes ORDER BY ALL')
+    episodes = store.frame(f'SELECT run, spec, role, episode, "{column}"::DOUBLE AS value FROM episodes ORDER BY ALL')
     joined = episodes.merge(runs, on="run")
     joined["x"] = [float(spec[0]) for spec in joined.spec]
     joined["y"] = [float(spec[1]) if len(spec) > 1 else float("nan") for spec in joined.spec]
     keys = ["environment", "benchmark", "method", "role", "x", "y"]
-    grouped = joined.groupby(keys, dropna=False).value.agg(["mean", "std"]).reset_index()
-    return grouped.rename(columns={"std": "deviation"})
+    grouped = joined.groupby(keys, dropna=False).value.agg(["mean", "std", "count"]).reset_index()
+    return grouped.rename(columns={"std": "deviation", "count": "episodes"})
 
 
 def _panels(store: ResultStore, experiment: str | None, variable: str) -> Figure:
@@ -78,6 +90,25 @@ def _panels(store: ResultStore, experiment: str | None, variable: str) -> Figure
         _finish(axes, environment, variable, here)
         if len(here):
             _label_means(axes, f"{environment}-{variable}", means, paper_means(store))
+    return figure
+
+
+def _successes(store: ResultStore, experiment: str | None, environment: str) -> Figure:
+    """Success rates in % with a band of one standard error, a panel a context."""
+    figure, panels = canvas(len(MANISKILL))
+    benchmarks = ", ".join(f"'{environment}-{context}'" for context in MANISKILL)
+    points = spec_returns(store, one_kind(store, experiment, f"benchmark IN ({benchmarks})"), "success")
+    points["mean"] *= 100.0
+    points["deviation"] *= 100.0 / points["episodes"] ** 0.5
+    for axes, (context, label) in zip(panels, MANISKILL.items(), strict=True):
+        here = points[(points.benchmark == f"{environment}-{context}") & (points.role == "test")]
+        _curves(axes, here)
+        axes.set(title=context.replace("-", " "), xlabel=label, ylabel=SUCCESS, ylim=(-3, 103))
+        axes.grid(alpha=0.25)
+        if here.empty:
+            empty(axes)
+        else:
+            axes.legend(fontsize=7)
     return figure
 
 

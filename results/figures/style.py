@@ -26,6 +26,15 @@ METHODS = {
 ENVIRONMENTS = {"cheetah": "Cheetah", "finger": "Finger", "walker": "Walker"}
 """The panels of figures 5 to 7, in the paper's order."""
 
+MANISKILL = {
+    "cube-size": "cube's half size (m)",
+    "stiffness": "stiffness of the arm's joints",
+    "damping": "damping of the arm's joints",
+    "arm-length": "arm length (ratio)",
+}
+"""The panels of figures 8 and 9 with their axes, in the paper's order."""
+
+SUCCESS = "success rate (%)"
 RETURN = "return (sum of rewards)"
 
 

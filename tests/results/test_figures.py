@@ -98,6 +98,26 @@ def test_figure4_takes_the_explicit_split_and_marks_what_trained(store):
     assert [line.get_xdata() for line in axes.lines if line.get_label() == "training speeds"] == [[1.0, 1.0]]
 
 
+def test_figure8_shows_success_rates_with_their_standard_errors_by_context(store):
+    runs = [run_row("h", **place("liftcube-stiffness")), run_row("pick", **place("pickcube-stiffness"))]
+    episodes = [
+        *(row for ok in (True, True, True, False) for row in spec_rows("h", 0, [500.0], [1.0], success=ok)),
+        *spec_rows("h", 1, [1500.0], [1.0, 1.0], success=False),
+        *spec_rows("h", 2, [1000.0], [1.0], role="train"),
+        *spec_rows("pick", 1, [1500.0], [1.0]),
+    ]
+    for number, row in enumerate(episodes):
+        row["episode"] = number
+    fill(store, runs, episodes)
+    size, stiffness, _, _ = draw("figure8", store).axes
+    assert [text.get_text() for text in size.texts] == ["no rows"]
+    assert stiffness.lines[0].get_xdata().tolist() == [500.0, 1500.0]
+    assert lines(stiffness)["HyPoGen"] == [75.0, 0.0]
+    heights = [path.vertices[:, 1] for path in stiffness.collections[0].get_paths()]
+    assert max(map(np.max, heights)) == pytest.approx(75 + 100 * np.std([1, 1, 1, 0], ddof=1) / 2)
+    assert lines(draw("figure9", store).axes[1])["HyPoGen"] == [100.0]
+
+
 def test_figure7_has_a_dot_a_cell_and_holes_where_nothing_was_tested(store):
     runs = [run_row("h", **place("walker-speed-length"))]
     cells = [(1.0, 0.1, 100.0), (1.0, 0.2, 200.0), (2.0, 0.1, 300.0)]  # (2, 0.2) is missing
