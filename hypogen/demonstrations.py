@@ -135,6 +135,7 @@ def collect(
     critic: Callable[[Tensor, Tensor], Tensor],
     seeds: npt.ArrayLike,
     threads: int = 1,
+    noise: float = 0.0,
 ) -> Demonstrations:
     """Roll the experts out and note what they saw, did and earned, and what their critics expected.
 
@@ -145,11 +146,13 @@ def collect(
         critic: Q1 of the same experts, ``(observations [S, N, D], actions [S, N, A]) -> values [S, N]``.
         seeds: one seed an episode ``[S, E]``; the paper takes ten episodes a spec.
         threads: threads that step the physics.
+        noise: deviation of what disturbs the actions before they are carried out, 0 in the paper. What is recorded, and
+            valued, is what the expert chose: where it is led astray, it shows the way back (DART, Laskey et al., 2017).
 
     Raises:
         ValueError: the shapes disagree.
     """
-    episodes, steps = rollout(benchmark, specs, policy, seeds, threads, record=True)
+    episodes, steps = rollout(benchmark, specs, policy, seeds, threads, record=True, noise=noise)
     with torch.no_grad():
         values = critic(steps.observations.flatten(1, 2), steps.actions.flatten(1, 2)).view(steps.rewards.shape)
     return _demonstrations(benchmark, specs, episodes, steps, values)
@@ -163,6 +166,7 @@ def collect_successes(
     discount: float = 0.99,
     threads: int = 1,
     attempts: int = 100,
+    noise: float = 0.0,
 ) -> Demonstrations:
     """One successful episode of each spec's expert for every seed; the paper shows 1000 a spec in ManiSkill.
 
@@ -178,6 +182,7 @@ def collect_successes(
         discount: of a step's future, in [0, 1].
         threads: processes that step the physics.
         attempts: episodes that may fail in a row before the expert is given up.
+        noise: as ``collect``'s; the episode that succeeds is the disturbed one.
 
     Raises:
         ValueError: the shapes disagree, or an expert fails too often.
@@ -185,7 +190,7 @@ def collect_successes(
     points, wanted = np.asarray(specs, dtype=np.float64), np.asarray(seeds, dtype=np.int64)
     return Demonstrations.concatenate(
         [
-            _successes(benchmark, spec[None], policy.select([row]), row_seeds, discount, threads, attempts)
+            _successes(benchmark, spec[None], policy.select([row]), row_seeds, discount, threads, attempts, noise)
             for row, (spec, row_seeds) in enumerate(zip(points, wanted, strict=True))
         ]
     )
@@ -199,13 +204,14 @@ def _successes(
     discount: float,
     threads: int,
     attempts: int,
+    noise: float,
 ) -> Demonstrations:
     """A successful episode for each seed ``[E]`` of one spec ``[1, C]``."""
     found, places = [], []
     open_places = np.arange(len(seeds))
     for attempt in range(attempts):
         tried = [_retry_seed(int(seed), attempt) for seed in seeds[open_places]]
-        episodes, steps = rollout(benchmark, spec, expert, [tried], threads, record=True)
+        episodes, steps = rollout(benchmark, spec, expert, [tried], threads, record=True, noise=noise)
         shown = _demonstrations(benchmark, spec, episodes, steps, returns_to_go(steps.rewards, discount))
         succeeded = episodes.success[0]
         if succeeded.any():

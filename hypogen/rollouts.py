@@ -116,6 +116,7 @@ def rollout(
     seeds: npt.ArrayLike,
     threads: int = ...,
     record: Literal[False] = ...,
+    noise: float = ...,
 ) -> Episodes: ...
 @overload
 def rollout(
@@ -126,6 +127,7 @@ def rollout(
     threads: int = ...,
     *,
     record: Literal[True],
+    noise: float = ...,
 ) -> tuple[Episodes, Transitions]: ...
 def rollout(
     benchmark: str,
@@ -134,16 +136,19 @@ def rollout(
     seeds: npt.ArrayLike,
     threads: int = 1,
     record: bool = False,
+    noise: float = 0.0,
 ) -> Episodes | tuple[Episodes, Transitions]:
     """Roll one policy out for every spec: one episode a seed, side by side.
 
     Args:
         benchmark: name of a benchmark, such as ``"cheetah-speed"``.
         specs: raw spec values ``[S, C]``, in the units of the benchmark's variables.
-        policy: stacked policies, one a spec (``policy.specs == S``); it acts in float32 and without noise.
+        policy: stacked policies, one a spec (``policy.specs == S``); it acts in float32.
         seeds: one seed an episode ``[S, E]``.
         threads: threads (ManiSkill: processes) that step the physics; the result does not depend on it.
         record: whether to also return every transition.
+        noise: standard deviation of what is added to each action before it is carried out, drawn from the episode's
+            seed. Recorded is what the policy chose.
 
     Returns:
         ``Episodes``, with ``Transitions`` if ``record``.
@@ -161,7 +166,7 @@ def rollout(
     env = envs.make_vector(benchmark, worlds, threads=threads)
     try:
         for part in rounds:
-            _run(env, entry, policy, seed_values[:, part], done, part)
+            _run(env, entry, policy, seed_values[:, part], done, part, noise)
     finally:
         env.close()
     return (done.episodes(), done.transitions()) if record else done.episodes()
@@ -192,6 +197,7 @@ def _run(
     seeds: npt.NDArray[np.int64],
     done: _Record,
     part: slice,
+    noise: float,
 ) -> None:
     """Roll out one episode in each world, and note it in that part of the record's episodes."""
     shape = seeds.shape
@@ -202,12 +208,16 @@ def _run(
     def stacked(observations: npt.NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(observations.astype(np.float32)).view(*shape, -1)
 
+    disturbances = _disturbances(seeds, benchmark, noise)
     observations = stacked(env.reset(seed=seeds.ravel().tolist())[0])
     if done.steps:
         done.observations[:, part, 0] = observations
     for step in range(benchmark.episode_steps):
         actions = policy(observations.to(policy.device)).cpu()
-        raw, rewards, terminated, truncated, _ = env.step(actions.reshape(seeds.size, -1).numpy())
+        carried_out = actions.reshape(seeds.size, -1).numpy()
+        if disturbances is not None:
+            carried_out = np.clip(carried_out + disturbances[step], -1.0, 1.0)
+        raw, rewards, terminated, truncated, _ = env.step(carried_out)
         observations = stacked(raw)
         lengths += running
         returns += rewards  # of a world that is over: 0
@@ -223,3 +233,14 @@ def _run(
     failed = rule.failed if benchmark.simulator == "mujoco" else ~terminated
     done.returns[:, part], done.lengths[:, part] = returns.reshape(shape), lengths.reshape(shape)
     done.failed[:, part] = failed.reshape(shape)
+
+
+def _disturbances(
+    seeds: npt.NDArray[np.int64], benchmark: Benchmark, deviation: float
+) -> npt.NDArray[np.float32] | None:
+    """Normal noise for every step, world and action ``[T, W, A]``: a world's depends on its seed alone."""
+    if not deviation:
+        return None
+    shape = (benchmark.episode_steps, benchmark.action_dim)
+    worlds = [np.random.default_rng([int(seed), 1]).normal(size=shape) for seed in seeds.ravel()]
+    return (deviation * np.stack(worlds, axis=1)).astype(np.float32)

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,8 @@ class TrainingSettings:
     epochs: passes over all samples of all training specs (ManiSkill: 1000).
     batch_size: samples of a step, all specs together, spread evenly over the step's specs.
     specs_per_batch: specs of a step, drawn anew for every step; None for all of them, in every step.
+    spec_noise: deviation of what is added to the specs in every step, in halves of the grid's range along each variable
+        (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not the one point.
     learning_rate: of Adam, at the first step.
     learning_rate_final: what it falls to along a half cosine, over all steps; None keeps it as it is (the paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
@@ -45,6 +47,7 @@ class TrainingSettings:
     epochs: int = 2000
     batch_size: int = 512
     specs_per_batch: int | None = None
+    spec_noise: float = 0.0
     learning_rate: float = 1e-4
     learning_rate_final: float | None = None
     value_weight: float = 0.01
@@ -65,7 +68,7 @@ class TrainingSettings:
                 f"learning_rate_final must lie in 0..{self.learning_rate:g} (learning_rate) or be null, "
                 f"not {self.learning_rate_final!r}"
             )
-        for name in ("value_weight", "td_weight", "checkpoint_every_s"):
+        for name in ("value_weight", "td_weight", "spec_noise", "checkpoint_every_s"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be finite and not negative, not {getattr(self, name)!r}")
         if self.precision not in ("float32", "bfloat16"):
@@ -179,6 +182,8 @@ class _Run:
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         weights = {**self.settings.weights(), **self.generator.loss_weights()}
+        if self.settings.spec_noise:
+            batch = replace(batch, specs=self._disturbed(batch.specs))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             losses = self.generator.losses(batch)
         total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
@@ -186,6 +191,12 @@ class _Run:
         total.backward()
         self.optimizer.step()
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _disturbed(self, specs: Tensor) -> Tensor:
+        """Specs [S, C] with this step's noise."""
+        grid = self.generator.benchmark.grid
+        half = torch.from_numpy((grid.max(axis=0) - grid.min(axis=0)) / 2.0)
+        return specs + self.settings.spec_noise * half * torch.randn(specs.shape, dtype=specs.dtype)
 
     def _batches(self) -> Iterator[Batch]:
         """Every sample of every spec once: steps of `specs_per_batch` specs, nearly equal in size."""

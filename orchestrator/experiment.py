@@ -93,10 +93,12 @@ class ExpertChoice:
 class DemonstrationChoice(_Section):
     """Episodes a spec (default: the paper's for the benchmark); in ManiSkill successful ones only.
 
+    ``noise``: deviation of what disturbs the experts' actions while they show what they would do (the paper: 0).
     ``discount`` is of the values in ManiSkill's demonstrations; MuJoCo's are the experts' critics'.
     """
 
     episodes: int | None = Field(default=None, ge=1)
+    noise: float = Field(default=0.0, ge=0)
     discount: float = Field(default=0.99, ge=0, lt=1)
 
     def count(self, benchmark: Benchmark) -> int:

@@ -226,6 +226,8 @@ def add_demonstrations(
         }
         if benchmark.simulator == "maniskill":
             payload["discount"] = experiment.demonstrations.discount
+        if experiment.demonstrations.noise:
+            payload["noise"] = experiment.demonstrations.noise
         label = f"{benchmark.name} demonstrations {_span(benchmark, group)}"
         keys.append(plan.add("demonstrations", label, payload, [population], _steps(benchmark, group, episodes)))
     return keys

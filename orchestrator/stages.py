@@ -175,13 +175,14 @@ def _get_experts(store: Store, payload: Mapping[str, Any], task: Task) -> Expert
 def make_demonstrations(store: Store, payload: Mapping[str, Any], folder: Path, task: Task) -> dict[str, Any]:
     """Roll the experts of some specs out and record every step; in ManiSkill of successful episodes only."""
     benchmark, specs, seeds = payload["benchmark"], payload["specs"], payload["seeds"]
+    how = {"threads": task.threads, "noise": payload.get("noise", 0.0)}
     if "discount" in payload:
         policy = _expert_policy(store, payload["experts"], specs)
-        demonstrations = collect_successes(benchmark, specs, policy, seeds, payload["discount"], threads=task.threads)
+        demonstrations = collect_successes(benchmark, specs, policy, seeds, payload["discount"], **how)
     else:
         population = Experts.load(store.folder("experts", payload["experts"]))
         chosen = population.select(_rows(population.specs, specs))
-        demonstrations = collect(benchmark, specs, chosen.actor, chosen.critic, seeds, threads=task.threads)
+        demonstrations = collect(benchmark, specs, chosen.actor, chosen.critic, seeds, **how)
     demonstrations.save(folder / "demonstrations.safetensors")
     return {"mean_return": float(demonstrations.rewards.sum(-1).mean())}
 

@@ -49,6 +49,22 @@ def test_collect_records_the_rollout_and_the_critic(collected: tuple[Demonstrati
         torch.testing.assert_close(demonstrations.values[spec, 1], values[0])
 
 
+def test_under_noise_the_expert_shows_what_it_would_do_and_the_episode_depends_on_its_seed_alone(
+    collected: tuple[Demonstrations, Policy, Critic],
+) -> None:
+    calm, policy, critic = collected
+    noisy = collect("finger-speed", SPECS, policy, critic, SEEDS, noise=0.3)
+    assert torch.equal(noisy.observations[:, :, 0], calm.observations[:, :, 0])
+    assert not torch.equal(noisy.observations[:, :, 1], calm.observations[:, :, 1])
+    seen = noisy.observations.flatten(1, 2)
+    torch.testing.assert_close(noisy.actions.flatten(1, 2), policy(seen))
+    torch.testing.assert_close(noisy.values.flatten(1, 2), critic(seen, noisy.actions.flatten(1, 2)))
+    alone = collect("finger-speed", SPECS[2:], policy.select([2]), critic.select([2]), SEEDS[2:, 1:], noise=0.3)
+    assert torch.equal(alone.observations[0, 0, 1], noisy.observations[2, 1, 1])
+    _, steps = rollout("finger-speed", SPECS, policy, SEEDS, threads=2, record=True, noise=0.3)
+    assert torch.equal(steps.rewards, noisy.rewards)
+
+
 def test_dtypes_and_that_they_can_be_learned_from(collected: tuple[Demonstrations, Policy, Critic]) -> None:
     demonstrations = collected[0]
     for field in dataclasses.fields(demonstrations):

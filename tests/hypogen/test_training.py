@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +93,19 @@ def test_a_falling_learning_rate_continues_in_the_same_bits_but_not_to_another_e
         fit(resumed, tiny_demonstrations(), replace(falling, epochs=6), 1, path)
 
 
+def test_spec_noise_spreads_the_specs_in_halves_of_the_grids_range(tmp_path, monkeypatch):
+    settings, data, seen = replace(QUICK, epochs=40, spec_noise=0.05), tiny_demonstrations(), []
+    generator = tiny_generator("hyperzero")
+    losses = generator.losses
+    monkeypatch.setattr(generator, "losses", lambda batch: seen.append(batch.specs) or losses(batch))
+    rows = fit(generator, data, settings, seed=1)
+    noise = (torch.stack(seen) - data.specs) / torch.as_tensor(np.ptp(generator.benchmark.grid, axis=0) / 2)
+    assert abs(noise.mean()) < 0.005 and 0.045 < noise.std() < 0.055
+    assert fit(tiny_generator("hyperzero"), data, settings, 1, tmp_path / "state.pt", until=3) == rows[:3]
+    resumed = tiny_generator("hyperzero")
+    assert fit(resumed, data, settings, 1, tmp_path / "state.pt") == rows and same(resumed, generator)
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "state.pt"
     fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
@@ -174,6 +188,7 @@ def test_bfloat16_trains_too():
         ({"learning_rate": -1e-4}, "learning_rate must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"learning_rate_final": 1e-3}, "learning_rate_final must lie in 0..0.0001"),
+        ({"spec_noise": -0.1}, "spec_noise must be finite and not negative"),
         ({"td_weight": -1.0}, "td_weight must be finite and not negative"),
         ({"precision": "float8"}, "precision must be"),
         ({"specs_per_batch": 0}, "specs_per_batch must be an integer"),
