@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UserError
-from orchestrator.experiment import Resources, TaskResources
+from orchestrator.schema import Resources, TaskResources
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -25,7 +25,8 @@ from hypogen.experts import ALGORITHMS, PPOSettings, Settings, TD3Settings, scri
 from hypogen.generators import GENERATORS
 from hypogen.probes import has_updates
 from hypogen.splits import Split, in_distribution
-from orchestrator.experiment import Cell, DemonstrationChoice, Experiment
+from orchestrator.experiment import Cell
+from orchestrator.schema import DemonstrationChoice, Experiment
 
 VERSIONS = {
     "experts": 1,

@@ -15,9 +15,9 @@ import ray
 from hypogen.benchmarks import get_benchmark
 from orchestrator import stages
 from orchestrator.errors import UserError
-from orchestrator.experiment import RolloutResources
 from orchestrator.graph import Graph
 from orchestrator.plan import Node, Plan
+from orchestrator.schema import RolloutResources
 from orchestrator.store import Store
 
 ROLLING = ("demonstrations", "probe", "rollouts")

@@ -24,12 +24,12 @@ from ray.tune.search import Searcher
 from orchestrator import stages
 from orchestrator.cluster import fit_to_cluster
 from orchestrator.errors import UserError
-from orchestrator.experiment import Resources, TaskResources
 from orchestrator.graph import TRAININGS, Failure, Graph
 from orchestrator.plan import Node, Plan
 from orchestrator.pool import ROLLING, Pool
 from orchestrator.progress import Progress
 from orchestrator.rows import write_run
+from orchestrator.schema import Resources, TaskResources
 from orchestrator.store import Store
 
 PENDING_TRIALS = 8

@@ -28,8 +28,9 @@ from hypogen.training import TrainingSettings
 from orchestrator import plan as plans
 from orchestrator import stages
 from orchestrator.errors import ConfigError, SweepFailed
-from orchestrator.experiment import Experiment, check, dotted
+from orchestrator.experiment import check, dotted
 from orchestrator.plan import Plan, content_key, derive_seed
+from orchestrator.schema import Experiment
 from orchestrator.source import Source
 from orchestrator.store import Store, Workspace
 
