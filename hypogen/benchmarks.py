@@ -6,7 +6,6 @@ those of the paper's tables 6 to 9. Nothing here imports a simulator.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+
+from hypogen.errors import did_you_mean
 
 _DECIMALS = 10
 _ON_GRID = 1e-9
@@ -267,6 +268,4 @@ def get_benchmark(name: str) -> Benchmark:
     """The benchmark called ``name``; ValueError with the closest and all known names when there is none."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    close = difflib.get_close_matches(str(name), BENCHMARKS, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown benchmark {name!r};{hint} known: {', '.join(BENCHMARKS)}")
+    raise ValueError(f"unknown benchmark {name!r}: {did_you_mean(str(name), BENCHMARKS)}")

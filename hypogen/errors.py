@@ -1,4 +1,9 @@
-"""Errors that callers are expected to tell apart from bugs."""
+"""Errors that callers are expected to tell apart from bugs, and the remedy for a misspelt name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class Diverged(RuntimeError):
@@ -7,3 +12,11 @@ class Diverged(RuntimeError):
     The message says what diverged and after how many updates or epochs. A checkpoint is never written from such a
     state, so the last checkpoint on disk is still finite.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt ``word``: the nearest known one, and all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(names) or 'none'}."

@@ -21,13 +21,14 @@ from pydantic import BaseModel
 
 from hypogen import zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.errors import did_you_mean
 from hypogen.experts import SIMULATOR
 from hypogen.generators import GENERATORS
 from hypogen.policy import PolicyShape
 from hypogen.probes import has_updates
 from orchestrator.errors import ConfigError
 from orchestrator.schema import METHODS, Experiment
-from orchestrator.source import KeyPath, Source, did_you_mean, parse_assignment, read
+from orchestrator.source import KeyPath, Source, parse_assignment, read
 
 
 @dataclasses.dataclass(frozen=True)

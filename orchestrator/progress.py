@@ -63,8 +63,7 @@ class Progress:
 
     def completed(self, run: Run) -> None:
         """A run's rows are written."""
-        if not self._live:
-            self._spoke = time.monotonic()
+        self._say(f"measured {run.row['benchmark']} {run.row['method']} split {run.row['split']}")
 
     def refresh(self, ask: Callable[[], Any], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""

@@ -13,12 +13,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from hypogen.benchmarks import BENCHMARKS, Benchmark
+from hypogen.errors import did_you_mean
 from hypogen.experts import ALGORITHMS, RECIPES, Settings
 from hypogen.generators import GENERATORS
 from hypogen.policy import PolicyShape
 from hypogen.splits import Split, evenly_spaced_split, explicit_split, random_split
 from hypogen.training import TrainingSettings
-from orchestrator.source import did_you_mean
 
 METHODS = ("expert", *GENERATORS)
 DEFAULT_RECIPE = "paper"

@@ -6,7 +6,6 @@ points at: ``ablation_k.yaml:12`` or ``--set training.epochs=10``.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -111,14 +110,6 @@ def parse_assignment(text: str) -> tuple[KeyPath, Any]:
         return tuple(key.strip().split(".")), yaml.load(value, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text}: the value is not YAML: {error}.") from None
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy for a misspelt ``word``: the nearest known ones, and all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{hint}Known: {', '.join(known)}."
 
 
 def _record_lines(node: yaml.Node | None, path: KeyPath, source: Source) -> None:

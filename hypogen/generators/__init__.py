@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from hypogen.benchmarks import Benchmark
+from hypogen.errors import did_you_mean
 from hypogen.generators.base import Batch, Generator, parameter_breakdown, parameter_count
 from hypogen.generators.cond_policy import CondPolicy, CondPolicySettings
 from hypogen.generators.few_shot import FewShotGenerator
@@ -58,9 +58,7 @@ def get_generator(name: str) -> GeneratorEntry:
     """The entry of method `name`; ValueError with the closest and all known names when there is none."""
     if name in GENERATORS:
         return GENERATORS[name]
-    close = difflib.get_close_matches(str(name), GENERATORS, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown generator {name!r};{hint} known: {', '.join(GENERATORS)}")
+    raise ValueError(f"unknown generator {name!r}: {did_you_mean(str(name), GENERATORS)}")
 
 
 def build(

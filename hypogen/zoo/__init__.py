@@ -7,13 +7,13 @@ python -m hypogen.zoo train cheetah-speed     # make it again from nothing; the 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypogen.errors import did_you_mean
 from hypogen.experts import Experts
 
 ROOT = Path(__file__).parent
@@ -91,7 +91,5 @@ def digest(folder: Path) -> str:
 def _folder(benchmark: str) -> Path:
     known = benchmarks()
     if benchmark not in known:
-        close = difflib.get_close_matches(benchmark, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"the zoo has no experts for {benchmark!r}: {hint}it has {', '.join(known) or 'none'}")
+        raise ValueError(f"the zoo has no experts for {benchmark!r}: {did_you_mean(benchmark, known)}")
     return ROOT / benchmark

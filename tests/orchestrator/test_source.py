@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from hypogen.errors import did_you_mean
 from orchestrator.errors import ConfigError
-from orchestrator.source import did_you_mean, parse_assignment, read
+from orchestrator.source import parse_assignment, read
 
 
 def write(path: Path, text: str) -> Path:

@@ -137,7 +137,7 @@ def test_damaged_folders_are_named(tmp_path):
 
 
 def test_unknown_names_and_settings_are_answered_with_what_is_known():
-    with pytest.raises(ValueError, match=r"unknown generator 'hypergen'; did you mean .*known: hypogen, hyperzero"):
+    with pytest.raises(ValueError, match=r"unknown generator 'hypergen': did you mean .*Known: hypogen, hyperzero"):
         get_generator("hypergen")
     with pytest.raises(ValueError, match="hyperzero takes HyperZeroSettings, not CondPolicySettings"):
         build("hyperzero", tiny_benchmark(), SHAPE, GENERATORS["cond_policy"].settings())
