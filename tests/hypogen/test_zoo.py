@@ -60,9 +60,7 @@ def test_small_enough_for_git() -> None:
 
 
 def test_unknown_benchmark_is_refused_with_what_there_is() -> None:
-    with pytest.raises(
-        ValueError, match=r"no experts for 'cheetah-sped': did you mean 'cheetah-speed'\? Known"
-    ):
+    with pytest.raises(ValueError, match=r"no experts for 'cheetah-sped': did you mean 'cheetah-speed'\? Known"):
         zoo.load("cheetah-sped")
 
 
