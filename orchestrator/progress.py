@@ -63,7 +63,8 @@ class Progress:
 
     def completed(self, run: Run) -> None:
         """A run's rows are written."""
-        self._say(f"measured {run.row['benchmark']} {run.row['method']} split {run.row['split']}")
+        split = "" if run.row["split_seed"] is None else f" split {run.row['split_seed']}"
+        self._say(f"measured {run.row['benchmark']} {run.row['method']}{split}")
 
     def refresh(self, ask: Callable[[], Any], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""
