@@ -44,7 +44,7 @@ test: setup lint types
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Renew requirements.lock from pyproject.toml: resolve in an empty environment, keep the versions.
 lock:

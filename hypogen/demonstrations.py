@@ -148,6 +148,7 @@ def collect(
         threads: threads that step the physics.
         noise: deviation of what disturbs the actions before they are carried out, 0 in the paper. What is recorded, and
             valued, is what the expert chose: where it is led astray, it shows the way back (DART, Laskey et al., 2017).
+            ``rewards`` and ``next_observations`` are what followed the disturbed action.
 
     Raises:
         ValueError: the shapes disagree.
@@ -182,7 +183,7 @@ def collect_successes(
         discount: of a step's future, in [0, 1].
         threads: processes that step the physics.
         attempts: episodes that may fail in a row before the expert is given up.
-        noise: as ``collect``'s; the episode that succeeds is the disturbed one.
+        noise: as ``collect``'s; the episodes that succeed, and so the rewards and ``values``, are the disturbed ones.
 
     Raises:
         ValueError: the shapes disagree, or an expert fails too often.

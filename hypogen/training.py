@@ -117,8 +117,10 @@ def fit(
         run.restore(path)
     written = time.monotonic()
     end = settings.epochs if until is None else min(until, settings.epochs)
+    if run.epoch > end:
+        raise ValueError(f"checkpoint {path} is at epoch {run.epoch}, past the {end} asked for")
     while run.epoch < end:
-        run.advance(end)
+        run.advance(check_parameters=run.epoch + 1 == end)
         last = run.epoch == end
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
@@ -157,8 +159,8 @@ class _Run:
                 f"{type(generator).__name__} needs {generator.least_samples}: raise it, or set specs_per_batch"
             )
 
-    def advance(self, end: int) -> None:
-        """Train for one epoch, and add its row where one is due; epoch `end` is the last."""
+    def advance(self, check_parameters: bool) -> None:
+        """Train for one epoch, and add its row where one is due."""
         sums: dict[str, Tensor] = {}
         steps = 0
         # Forked, so that what a method draws in its losses depends on the epoch alone and nobody else's draws change.
@@ -171,9 +173,9 @@ class _Run:
                 steps += 1
         self.epoch += 1
         self.step += steps
-        last = self.epoch == end
+        last = self.epoch == self.settings.epochs
         losses = {name: float(value) / steps for name, value in sums.items()}
-        self._check(losses, parameters=last)
+        self._check(losses, check_parameters)
         if last or self.epoch % self.settings.log_every == 0:
             self.rows.append({"epoch": self.epoch, "step": self.step, **losses})
 
@@ -255,8 +257,6 @@ class _Run:
         differing = [key for key, value in self._identity().items() if identity.get(key) != value]
         if differing:
             raise ValueError(f"checkpoint {path} belongs to another training: {', '.join(differing)} differ")
-        if epoch > self.settings.epochs:
-            raise ValueError(f"checkpoint {path} is at epoch {epoch}, past the {self.settings.epochs} asked for")
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.rows = epoch, state["step"], state["rows"]

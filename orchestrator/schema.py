@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from functools import cache
@@ -200,7 +201,8 @@ def _settings(kind: type, base: Any, value: Any) -> Any:
     try:
         return dataclasses.replace(base, **checked)
     except ValueError as error:
-        named = [key for key in checked if key in str(error)]
+        # A message begins with the key that is at fault.
+        named = [word for word in re.findall(r"\w+", str(error)) if word in checked]
         raise PydanticCustomError("value", str(error), {"key": named[0] if named else ""}) from None
 
 

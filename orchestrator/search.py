@@ -49,10 +49,16 @@ def stored(source: Source, store: Store) -> Source | None:
 
 
 def check_point(source: Source) -> Experiment:
-    """The experiment without its grid."""
+    """The experiment without its grid. ConfigError where an end or a choice of its search space makes it invalid."""
     point = source.copy()
     point.data.pop("grid", None)
-    return check(point)
+    experiment = check(point)
+    for name, part in experiment.search.space.items() if experiment.search else ():
+        for value in part.choice or part.uniform or part.loguniform or ():
+            tried = point.copy()
+            tried.set(dotted(name), value, source.origin(("search", "space", name)))
+            check(tried)
+    return experiment
 
 
 def with_settings(source: Source, best: dict[str, Any]) -> Source:
@@ -252,7 +258,7 @@ def _study(
 
 
 def distributions(experiment: Experiment) -> dict[str, Any]:
-    """The search space as Optuna's distributions. ConfigError if a corner of it is no valid experiment."""
+    """The search space as Optuna's distributions."""
     import optuna
 
     assert experiment.search is not None
@@ -337,6 +343,15 @@ def _fold(store: Store, fixed: dict[str, Any], point: dict[str, Any]) -> Callabl
     ]
 
     def step(epochs: int) -> float:
+        reached = workspace.folder / f"epoch-{epochs}"  # of a trial that was killed after this rung, or is tried again
+        if not reached.exists():
+            beside = reached.with_suffix(".part")
+            beside.write_text(repr(measure(epochs)))
+            beside.replace(reached)
+            workspace.sync()
+        return float(reached.read_text())
+
+    def measure(epochs: int) -> float:
         device = "cuda" if fixed["gpu"] else "cpu"
         training.fit(
             generator,

@@ -7,6 +7,7 @@ import pytest
 STARTS_RAY = ("tests/orchestrator/", "tests/hypogen/experts/test_ppo.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays in one process, for its fixtures' sake; all that start Ray stay in one, and come first."""
     for item in items:

@@ -86,6 +86,11 @@ WRONG = [
     ("specs: {values: [[3.3]]}", "specs.values", "3.3"),
     ("training: {learning_rate: -0.1}", "training.learning_rate", "positive"),
     ("training: {learning_rate: .nan}", "training.learning_rate", "finite"),
+    (
+        "training: {learning_rate: 1.0e-4, learning_rate_final: 1.0e-3}",
+        "training.learning_rate_final",
+        "must lie in 0..0.0001",
+    ),
     ("training: {epochs: 2.5}", "training.epochs", "integer"),
     ("training: 3", "training", "key: value"),
     ("experts: {recipe: quick}", "experts.recipe", "Known: paper, fast"),

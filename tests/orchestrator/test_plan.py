@@ -93,6 +93,10 @@ def test_what_decides_the_content_is_in_the_key_and_nothing_else(tiny: Callable[
     trained = plan_of(tiny(), None, "training.epochs=3")
     assert kinds(trained)["demonstrations"] == kinds(base)["demonstrations"]
     assert kinds(trained)["generator"].isdisjoint(kinds(base)["generator"])
+    assert set(plan_of(tiny(), None, "demonstrations.noise=0").nodes) == set(base.nodes)
+    disturbed = plan_of(tiny(), None, "demonstrations.noise=0.3")
+    assert kinds(disturbed)["experts"] == kinds(base)["experts"]
+    assert kinds(disturbed)["demonstrations"].isdisjoint(kinds(base)["demonstrations"])
     longer = plan_of(tiny(), None, "evaluation.episodes=3")
     assert kinds(longer)["generator"] == kinds(base)["generator"]
     assert set(longer.runs).isdisjoint(base.runs)

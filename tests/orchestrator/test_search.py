@@ -58,6 +58,15 @@ def test_a_training_set_of_one_spec_cannot_be_divided(tiny: Callable[..., Path])
         search.folds(Plan(experiment), experiment)
 
 
+def test_a_space_that_reaches_beyond_what_is_valid_is_refused_with_its_line(tiny: Callable[..., Path]) -> None:
+    space = {"training.learning_rate": {"loguniform": [1e-5, 1e-3]}}
+    changes = {**CHANGES, "search": {**SEARCH, "space": space}}
+    search.check_point(load(tiny(**changes)))
+    training = {"epochs": 2, "batch_size": 500, "learning_rate": 1e-3, "learning_rate_final": 1e-4}
+    with pytest.raises(ConfigError, match=r"tiny.yaml:\d+: training.learning_rate_final: .* must lie in 0..1e-05"):
+        search.check_point(load(tiny(**{**changes, "training": training})))
+
+
 def test_rungs_grow_by_the_reduction() -> None:
     assert search.rung_epochs(90, 3, 3.0) == [10, 30, 90]
     assert search.rung_epochs(2, 5, 3.0) == [1, 2]

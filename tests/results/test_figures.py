@@ -99,11 +99,16 @@ def test_figure4_takes_the_explicit_split_and_marks_what_trained(store):
 
 
 def test_figure8_shows_success_rates_with_their_standard_errors_by_context(store):
-    runs = [run_row("h", **place("liftcube-stiffness")), run_row("pick", **place("pickcube-stiffness"))]
+    runs = [
+        run_row("h", **place("liftcube-stiffness")),
+        expert_row("e", **place("liftcube-stiffness")),
+        run_row("pick", **place("pickcube-stiffness")),
+    ]
     episodes = [
         *(row for ok in (True, True, True, False) for row in spec_rows("h", 0, [500.0], [1.0], success=ok)),
         *spec_rows("h", 1, [1500.0], [1.0, 1.0], success=False),
         *spec_rows("h", 2, [1000.0], [1.0], role="train"),
+        *(row for n, spec in enumerate([500.0, 1500.0, 1000.0]) for row in spec_rows("e", n, [spec], [1.0])),
         *spec_rows("pick", 1, [1500.0], [1.0]),
     ]
     for number, row in enumerate(episodes):
@@ -112,8 +117,8 @@ def test_figure8_shows_success_rates_with_their_standard_errors_by_context(store
     size, stiffness, _, _ = draw("figure8", store).axes
     assert [text.get_text() for text in size.texts] == ["no rows"]
     assert stiffness.lines[0].get_xdata().tolist() == [500.0, 1500.0]
-    assert lines(stiffness)["HyPoGen"] == [75.0, 0.0]
-    heights = [path.vertices[:, 1] for path in stiffness.collections[0].get_paths()]
+    assert lines(stiffness)["HyPoGen"] == [75.0, 0.0] and lines(stiffness)["Expert"] == [100.0, 100.0]
+    heights = [path.vertices[:, 1] for path in stiffness.collections[1].get_paths()]
     assert max(map(np.max, heights)) == pytest.approx(75 + 100 * np.std([1, 1, 1, 0], ddof=1) / 2)
     assert lines(draw("figure9", store).axes[1])["HyPoGen"] == [100.0]
 

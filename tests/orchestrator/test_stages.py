@@ -1,0 +1,37 @@
+"""What a stage makes of its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hypogen import zoo
+from hypogen.demonstrations import Demonstrations
+from orchestrator import stages
+from orchestrator.experiment import expand, load
+from orchestrator.plan import build
+from orchestrator.store import Store
+
+
+def test_noise_disturbs_what_experts_do_and_not_what_they_show(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "runs"))
+
+    def shown(noise: float) -> Demonstrations:
+        changes = {"specs": {"values": [[2.0], [5.0]]}, "experts": {"source": "zoo"}, "methods": ["cond_policy"]}
+        plan = build(expand(load(tiny(demonstrations={"episodes": 1, "noise": noise}, **changes))))
+        for node in plan.nodes.values():
+            if node.kind in ("experts", "demonstrations"):
+                stages.make(store, node.kind, node.key, node.payload, node.inputs)
+        (key,) = (node.key for node in plan.nodes.values() if node.kind == "demonstrations")
+        return Demonstrations.load(store.folder("demonstrations", key) / "demonstrations.safetensors")
+
+    calm, disturbed = shown(0.0), shown(0.3)
+    assert torch.equal(calm.observations[:, :, 0], disturbed.observations[:, :, 0])
+    assert not torch.equal(calm.observations[:, :, 1], disturbed.observations[:, :, 1])
+    experts = zoo.load("cheetah-speed")
+    rows = [experts.specs[:, 0].tolist().index(speed) for speed in (2.0, 5.0)]
+    for demonstrations in (calm, disturbed):
+        expected = experts.select(rows).actor(demonstrations.observations.flatten(1, 2))
+        torch.testing.assert_close(demonstrations.actions.flatten(1, 2), expected)
