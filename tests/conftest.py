@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-STARTS_RAY = ("tests/orchestrator/", "tests/hypogen/experts/test_ppo.py")
+LONGEST = "tests/orchestrator/"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays in one process, for its fixtures' sake; all that start Ray stay in one, and come first."""
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group("ray" if file.startswith(STARTS_RAY) else file))
-    items.sort(key=lambda item: not item.nodeid.startswith(STARTS_RAY))
+    """What takes longest comes first, so that neither process waits long for the other; the rest as it was."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))

@@ -54,7 +54,7 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
 
 
 def environment() -> dict[str, str]:
-    """Nothing of the caller's cluster; Ray's files in a folder of our own."""
+    """Nothing of the caller's cluster and storage."""
     kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "HYPOGEN_STORAGE")}
     return {**kept, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
 

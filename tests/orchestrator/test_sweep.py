@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -165,21 +166,19 @@ class Killed:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=10)
 
+    def workers(self, name: str) -> list[int]:
+        """Process ids of this run's Ray workers with a name such as ``ray::RolloutWorker``."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if " ".join(child.cmdline()).startswith(name):
+                    found.append(child.pid)
+        return sorted(found)
+
     def finish(self) -> str:
         output, _ = self.process.communicate(timeout=240)
         assert self.process.returncode == 0, output
         return output
-
-
-def workers(name: str) -> list[int]:
-    """Process ids of Ray's workers with a name such as ``ray::RolloutWorker``."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (folder / "cmdline").read_bytes().startswith(name.encode()):
-                    found.append(int(folder.name))
-    return sorted(found)
 
 
 def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed: Path, tmp_path: Path) -> None:
@@ -205,11 +204,11 @@ def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undis
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     run = Killed(path, storage, "--address", "local", "--set", "resources.rollout.deadline_s=15")
     assert run.until(lambda: list(storage.glob("staging/experts-*")))
-    trials = workers("ray::ImplicitFunc")
+    trials = run.workers("ray::ImplicitFunc")
     for pid in trials:
         os.kill(pid, signal.SIGKILL)
     assert run.until(lambda: list(storage.glob("staging/demonstrations-*")) + list(storage.glob("staging/rollouts-*")))
-    actors = workers("ray::RolloutWorker")
+    actors = run.workers("ray::RolloutWorker")
     for number, pid in enumerate(actors):  # one is only stopped: Ray never notices, so the pool's deadline must
         os.kill(pid, signal.SIGKILL if number % 2 else signal.SIGSTOP)
     run.finish()
