@@ -183,21 +183,28 @@ class Workspace:
             self._download()
         self._clock, self._started = self.folder / "seconds", time.monotonic()
         self._before = float(self._clock.read_text() or 0) if self._clock.exists() else 0.0
-        self._synced = self._stamp()
+        self._synced = max((file.stat().st_mtime for file in self._files()), default=0.0)
 
     def seconds(self) -> float:
         """Seconds of work so far, those before a kill included (up to its last ``sync``)."""
         return self._before + time.monotonic() - self._started
 
     def sync(self) -> None:
-        """Note the time spent; on remote storage upload the checkpoint if it is newer than the last upload."""
+        """Note the time spent; on remote storage upload what is newer than the last upload."""
         _write_text(self._clock, f"{self.seconds():.3f}")
-        stamp = self._stamp()
-        if self._store.local or stamp == self._synced:
+        if self._store.local:
             return
-        self._synced = stamp
-        self._store.fs.create_dir(self._remote, recursive=True)
-        pafs.copy_files(str(self.folder), self._remote, destination_filesystem=self._store.fs)
+        newer = [file for file in self._files() if file.stat().st_mtime > self._synced]
+        for file in newer:  # in the order of writing: a checkpoint comes after all that it builds upon
+            self._synced = file.stat().st_mtime
+            self._upload(file)
+        if newer:
+            self._upload(self._clock)
+
+    def _upload(self, file: Path) -> None:
+        remote = f"{self._remote}/{file.relative_to(self.folder).as_posix()}"
+        self._store.fs.create_dir(remote.rpartition("/")[0], recursive=True)
+        pafs.copy_files(str(file), remote, destination_filesystem=self._store.fs)
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -209,9 +216,10 @@ class Workspace:
         if self._store.fs.get_file_info(self._remote).type == pafs.FileType.Directory:
             pafs.copy_files(self._remote, str(self.folder), source_filesystem=self._store.fs)
 
-    def _stamp(self) -> float:
-        files = [file for file in self.folder.rglob("*") if file.is_file() and file.name != "seconds"]
-        return max((file.stat().st_mtime for file in files), default=0.0)
+    def _files(self) -> list[Path]:
+        """All files but the clock's, the one that was written last at the end."""
+        files = [file for file in self.folder.rglob("*") if file.is_file() and file != self._clock]
+        return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -97,6 +97,33 @@ def test_remote_storage_moves_between_machines(bucket: str, tmp_path: Path, monk
     assert (Workspace(two, "generator", "g").folder / "checkpoint").read_text() == "epoch 3"
 
 
+def test_an_upload_that_is_cut_off_lacks_the_checkpoint_and_not_what_it_builds_upon(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = bucket.replace("/here", "/cut-off")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "one"))
+    workspace, uploaded = Workspace(Store(url), "generator", "g"), []
+    upload = Workspace._upload
+
+    def cut_off(self: Workspace, file: Path) -> None:
+        uploaded.append(file.name)
+        if len(uploaded) == 3:
+            raise OSError("killed")
+        upload(self, file)
+
+    monkeypatch.setattr(Workspace, "_upload", cut_off)
+    (workspace.folder / "snapshots").mkdir()
+    for name in ("snapshots/z", "snapshots/a", "checkpoint"):
+        (workspace.folder / name).write_text(name)
+        time.sleep(0.01)
+    with pytest.raises(OSError, match="killed"):
+        workspace.sync()
+    assert uploaded == ["z", "a", "checkpoint"]
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "two"))
+    found = Workspace(Store(url), "generator", "g").folder
+    assert sorted(path.name for path in found.rglob("*") if path.is_file()) == ["a", "z"]
+
+
 def _make_slowly(root: str, made: Any) -> None:
     made.put(Store(root).make("experts", "k", build(wait_s=0.5)))
 
