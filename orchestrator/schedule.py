@@ -149,6 +149,7 @@ def execute(plan: Plan, graph: Graph, store: Store, progress: Progress, max_conc
     """
     resources = plan.experiment.resources
     _check_shared(store)
+    discard_left(store)
 
     def done(key: str) -> None:
         completed = graph.finish(key)
@@ -212,7 +213,7 @@ def run_tune(
     store: Store, name: str, trainable: Any, tune_config: tune.TuneConfig, callback: Callback
 ) -> tune.ResultGrid:
     """One Tune run, quiet, with its state where all nodes see it and gone when it returns."""
-    unique = tune_name(store, name)
+    unique = tune_name(name)
     run_config = RunConfig(
         name=unique, storage_path=f"{store.root}/tune", storage_filesystem=store.fs, callbacks=[callback], verbose=0
     )
@@ -233,14 +234,17 @@ def _runners(payload: dict[str, Any]) -> int:
     return int(payload["settings"].get("runners", 0)) if "spec" in payload else 0
 
 
-def tune_name(store: Store, name: str) -> str:
-    """A name for a Tune run of this process; what killed processes of this host left under such names is deleted."""
-    host = platform.node()
+def tune_name(name: str) -> str:
+    """A name for a Tune run of this process."""
+    return f"{name}@{platform.node()}@{os.getpid()}"
+
+
+def discard_left(store: Store) -> None:
+    """Delete the Tune state that killed processes of this host left, whether or not anything is to be trained now."""
     if store.local:
-        for left in Path(store.root, "tune").glob(f"*@{host}@*"):
+        for left in Path(store.root, "tune").glob(f"*@{platform.node()}@*"):
             if not Path("/proc", left.name.rpartition("@")[2]).exists():
                 shutil.rmtree(left, ignore_errors=True)
-    return f"{name}@{host}@{os.getpid()}"
 
 
 def discard(store: Store, name: str) -> None:
