@@ -102,9 +102,9 @@ def fit(
     The batches depend on `seed` and the epoch alone. With a `checkpoint` path the state is written there, atomically,
     and a file found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left
     alone (same device, thread count and settings; where the learning rate does not fall, more epochs may be asked
-    for). `on_epoch` gets each new row when its
-    epoch is over and may raise to stop: the checkpoint on disk stays usable. `before_checkpoint` gets the number of
-    every epoch that is over before a checkpoint of it is written: what it leaves is there wherever training continues.
+    for). `on_epoch` gets each new row when its epoch is over and may raise to stop: the checkpoint on disk stays
+    usable. `before_checkpoint` gets the number of every epoch that is over before a checkpoint of it is written: what
+    it leaves is there wherever training continues.
     `until` stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
 
     Raises Diverged when a loss or a parameter is not finite, ValueError for demonstrations that do not fit the
@@ -120,8 +120,8 @@ def fit(
     if run.epoch > end:
         raise ValueError(f"checkpoint {path} is at epoch {run.epoch}, past the {end} asked for")
     while run.epoch < end:
-        run.advance(check_parameters=run.epoch + 1 == end)
-        last = run.epoch == end
+        last = run.epoch + 1 == end
+        run.advance(check_parameters=last)
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
         if path is not None and (last or time.monotonic() - written >= settings.checkpoint_every_s):

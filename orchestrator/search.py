@@ -32,7 +32,7 @@ from orchestrator.experiment import check, dotted
 from orchestrator.plan import Plan, content_key, derive_seed
 from orchestrator.schema import Experiment
 from orchestrator.source import Source
-from orchestrator.store import Store, Workspace
+from orchestrator.store import Store, Workspace, write_text
 
 METRIC = "validation_return"
 
@@ -198,7 +198,7 @@ def _study(
 
     search = experiment.search
     assert search is not None
-    before = [json.loads(file.read_text()) for file in sorted(workspace.folder.glob("trial-*.json"))]
+    before = _ended(workspace)
     if len(before) >= search.trials:
         return before
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -251,7 +251,7 @@ def _study(
     errors = [str(error).strip() for error in results.errors]
     for error in errors:
         console.print(f"search: a trial failed and is not counted: {error.splitlines()[-1]}", highlight=False)
-    after = [json.loads(file.read_text()) for file in sorted(workspace.folder.glob("trial-*.json"))]
+    after = _ended(workspace)
     if not after:
         raise SweepFailed("every trial of the search failed; the first error was:\n" + "".join(errors[:1]))
     return after
@@ -273,6 +273,11 @@ def distributions(experiment: Experiment) -> dict[str, Any]:
     return made
 
 
+def _ended(workspace: Workspace) -> list[dict[str, Any]]:
+    """What `_keeper` kept of the trials that ended, in the order in which they did."""
+    return [json.loads(file.read_text()) for file in sorted(workspace.folder.glob("trial-*.json"))]
+
+
 def _keeper(workspace: Workspace, count: int) -> Any:
     """Keeps what every ended trial reached, so that a killed search does not lose it."""
     from ray.tune import Callback
@@ -290,9 +295,7 @@ def _keeper(workspace: Workspace, count: int) -> Any:
                     "epochs": last["epochs"],
                     "complete": bool(last["complete"]),
                 }
-                target = workspace.folder / f"trial-{self.count:05d}.json"
-                target.with_suffix(".part").write_text(json.dumps(record))
-                target.with_suffix(".part").replace(target)
+                write_text(workspace.folder / f"trial-{self.count:05d}.json", json.dumps(record))
                 workspace.sync()
                 self.count += 1
 
@@ -345,9 +348,7 @@ def _fold(store: Store, fixed: dict[str, Any], point: dict[str, Any]) -> Callabl
     def step(epochs: int) -> float:
         reached = workspace.folder / f"epoch-{epochs}"  # of a trial that was killed after this rung, or is tried again
         if not reached.exists():
-            beside = reached.with_suffix(".part")
-            beside.write_text(repr(measure(epochs)))
-            beside.replace(reached)
+            write_text(reached, repr(measure(epochs)))
             workspace.sync()
         return float(reached.read_text())
 

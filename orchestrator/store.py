@@ -191,7 +191,7 @@ class Workspace:
 
     def sync(self) -> None:
         """Note the time spent; on remote storage upload what is newer than the last upload."""
-        _write_text(self._clock, f"{self.seconds():.3f}")
+        write_text(self._clock, f"{self.seconds():.3f}")
         if self._store.local:
             return
         newer = [file for file in self._files() if file.stat().st_mtime > self._synced]
@@ -222,7 +222,8 @@ class Workspace:
         return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a small file beside its place and move it there: a kill leaves the old one or the new one."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
     temporary.replace(path)

@@ -7,7 +7,6 @@ import pytest
 LONGEST = "tests/orchestrator/"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that neither process waits long for the other; the rest as it was."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))

@@ -40,7 +40,7 @@ def extrapolation(store: ResultStore, experiment: str | None) -> Figure:
         "benchmark = 'cheetah-speed' AND (split_kind = 'explicit' OR method = 'expert' AND expert IN "
         "(SELECT expert FROM runs WHERE benchmark = 'cheetah-speed' AND split_kind = 'explicit'))"
     )
-    points = spec_returns(store, one_kind(store, experiment, where))
+    points = spec_means(store, one_kind(store, experiment, where))
     learners = points[points.method != "expert"]
     points = points[points.x.isin(learners.x)]
     _curves(axes, points)
@@ -63,7 +63,7 @@ def pick(store: ResultStore, experiment: str | None) -> Figure:
     return _successes(store, experiment, "pickcube")
 
 
-def spec_returns(store: ResultStore, runs: pd.DataFrame, column: str = "return") -> pd.DataFrame:
+def spec_means(store: ResultStore, runs: pd.DataFrame, column: str = "return") -> pd.DataFrame:
     """One row a benchmark, method and spec: mean and sample deviation of a column over all splits' episodes.
 
     Columns: environment, benchmark, method, role, x (the spec's first coordinate), y (its second, NaN where there is
@@ -82,7 +82,7 @@ def _panels(store: ResultStore, experiment: str | None, variable: str) -> Figure
     figure, panels = canvas(len(ENVIRONMENTS))
     benchmarks = ", ".join(f"'{environment}-{variable}'" for environment in ENVIRONMENTS)
     runs = one_kind(store, experiment, f"benchmark IN ({benchmarks})")
-    points = spec_returns(store, runs)
+    points = spec_means(store, runs)
     means = our_means(store, experiment)
     for axes, environment in zip(panels, ENVIRONMENTS, strict=True):
         here = points[(points.environment == environment) & (points.role == "test")]
@@ -97,7 +97,7 @@ def _successes(store: ResultStore, experiment: str | None, environment: str) -> 
     """Success rates in % with a band of one standard error, a panel a context."""
     figure, panels = canvas(len(MANISKILL))
     benchmarks = ", ".join(f"'{environment}-{context}'" for context in MANISKILL)
-    points = spec_returns(store, one_kind(store, experiment, f"benchmark IN ({benchmarks})"), "success")
+    points = spec_means(store, one_kind(store, experiment, f"benchmark IN ({benchmarks})"), "success")
     points["mean"] *= 100.0
     points["deviation"] *= 100.0 / points["episodes"] ** 0.5
     for axes, (context, label) in zip(panels, MANISKILL.items(), strict=True):

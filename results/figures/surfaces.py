@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from results.figures.specs import spec_returns
+from results.figures.specs import spec_means
 from results.figures.style import ENVIRONMENTS, METHODS, RETURN, axis_label, one_kind, our_means, paper_means
 from results.store import ResultStore
 
@@ -21,7 +21,7 @@ _COLOURS = "viridis"
 def surfaces(store: ResultStore, experiment: str | None) -> Figure:
     """A row an environment, a column a method that has rows; colour and height are the mean return on a test spec."""
     benchmarks = ", ".join(f"'{environment}-speed-length'" for environment in ENVIRONMENTS)
-    points = spec_returns(store, one_kind(store, experiment, f"benchmark IN ({benchmarks})"))
+    points = spec_means(store, one_kind(store, experiment, f"benchmark IN ({benchmarks})"))
     points, ours, paper = points[points.role == "test"], our_means(store, experiment), paper_means(store)
     methods = [method for method in METHODS if method in set(points.method)] or ["hypogen"]
     figure = Figure(figsize=(3.1 * len(methods) + 0.8, 3.3 * len(ENVIRONMENTS)), dpi=150)
