@@ -36,8 +36,10 @@ class TrainingSettings:
     specs_per_batch: specs of a step, drawn anew for every step; None for all of them, in every step.
     spec_noise: deviation of what is added to the specs in every step, in halves of the grid's range along each variable
         (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not the one point.
-    learning_rate: of Adam, at the first step.
+    learning_rate: of Adam, once it has warmed up.
     learning_rate_final: what it falls to along a half cosine, over all steps; None keeps it as it is (the paper).
+    warmup_steps: steps over which the learning rate rises in a straight line to what it would be (ours; the paper: 0).
+    max_gradient_norm: what the gradients of all parameters together are scaled down to; None leaves them (the paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
     precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
     log_every: epochs between two rows of the curve; the last epoch always has one.
@@ -50,6 +52,8 @@ class TrainingSettings:
     spec_noise: float = 0.0
     learning_rate: float = 1e-4
     learning_rate_final: float | None = None
+    warmup_steps: int = 0
+    max_gradient_norm: float | None = None
     value_weight: float = 0.01
     td_weight: float = 0.01
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -63,6 +67,10 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
         if not 0.0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be positive and finite, not {self.learning_rate!r}")
+        if not isinstance(self.warmup_steps, int) or self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must be an integer of at least 0, not {self.warmup_steps!r}")
+        if self.max_gradient_norm is not None and not 0.0 < self.max_gradient_norm < float("inf"):
+            raise ValueError(f"max_gradient_norm must be positive and finite or null, not {self.max_gradient_norm!r}")
         if self.learning_rate_final is not None and not 0.0 <= self.learning_rate_final <= self.learning_rate:
             raise ValueError(
                 f"learning_rate_final must lie in 0..{self.learning_rate:g} (learning_rate) or be null, "
@@ -74,12 +82,13 @@ class TrainingSettings:
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
 
-    def learning_rate_at(self, progress: float) -> float:
-        """The learning rate when the fraction `progress` of all steps, 0 to 1, is done."""
-        if self.learning_rate_final is None:
-            return self.learning_rate
-        falling = 0.5 * (1.0 + math.cos(math.pi * progress))
-        return self.learning_rate_final + (self.learning_rate - self.learning_rate_final) * falling
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of step `step` (from 0) of `steps` in all."""
+        rate = self.learning_rate
+        if self.learning_rate_final is not None:
+            falling = 0.5 * (1.0 + math.cos(math.pi * step / steps))
+            rate = self.learning_rate_final + (rate - self.learning_rate_final) * falling
+        return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     def weights(self) -> dict[str, float]:
         """Weight of each loss by name; a loss that is not here counts fully."""
@@ -167,7 +176,7 @@ class _Run:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_epoch_seed(self.seed, self.epoch))
             for batch in self._batches():
-                self._set_learning_rate((self.step + steps) / (self.settings.epochs * self.steps_per_epoch))
+                self._set_learning_rate(self.step + steps)
                 for name, value in self._step(batch).items():
                     sums[name] = sums.get(name, 0.0) + value
                 steps += 1
@@ -179,9 +188,9 @@ class _Run:
         if last or self.epoch % self.settings.log_every == 0:
             self.rows.append({"epoch": self.epoch, "step": self.step, **losses})
 
-    def _set_learning_rate(self, progress: float) -> None:
+    def _set_learning_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate_at(progress)
+            group["lr"] = self.settings.learning_rate_at(step, self.settings.epochs * self.steps_per_epoch)
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         weights = {**self.settings.weights(), **self.generator.loss_weights()}
@@ -192,6 +201,8 @@ class _Run:
         total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        if self.settings.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.max_gradient_norm)
         self.optimizer.step()
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 

@@ -82,6 +82,32 @@ def test_the_learning_rate_falls_along_a_half_cosine_over_all_steps(monkeypatch)
     torch.testing.assert_close(torch.tensor(used, dtype=torch.float64), expected)
 
 
+def test_the_learning_rate_warms_up_in_a_straight_line_to_the_curve_it_would_have_had():
+    falling = replace(QUICK, learning_rate_final=0.0)
+    warming = replace(falling, warmup_steps=3)
+    rates = [warming.learning_rate_at(step, 10) / falling.learning_rate_at(step, 10) for step in range(10)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75] + 7 * [1.0])
+    assert replace(QUICK, warmup_steps=1).learning_rate_at(0, 10) == QUICK.learning_rate / 2
+
+
+def test_gradients_are_scaled_down_to_their_greatest_norm_and_smaller_ones_left_alone(monkeypatch):
+    norms = []
+    step = torch.optim.Adam.step
+
+    def watched(optimizer, *arguments):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms[-1].append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+        return step(optimizer, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    for limit in (None, 1e-2, 1e6):
+        norms.append([])
+        fit(tiny_generator("hypogen"), tiny_demonstrations(), replace(QUICK, max_gradient_norm=limit), seed=1)
+    free, limited, unlimited = norms
+    assert min(free) > 2e-2 and free == unlimited
+    assert limited == pytest.approx([1e-2] * len(free), rel=1e-3)
+
+
 def test_a_falling_learning_rate_continues_in_the_same_bits_but_not_to_another_end(tmp_path):
     falling = replace(QUICK, learning_rate_final=0.0)
     undisturbed, resumed, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "state.pt"
@@ -188,6 +214,8 @@ def test_bfloat16_trains_too():
         ({"learning_rate": -1e-4}, "learning_rate must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"learning_rate_final": 1e-3}, "learning_rate_final must lie in 0..0.0001"),
+        ({"warmup_steps": -1}, "warmup_steps must be an integer of at least 0"),
+        ({"max_gradient_norm": 0.0}, "max_gradient_norm must be positive and finite or null"),
         ({"spec_noise": -0.1}, "spec_noise must be finite and not negative"),
         ({"td_weight": -1.0}, "td_weight must be finite and not negative"),
         ({"precision": "float8"}, "precision must be"),
