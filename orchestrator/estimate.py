@@ -29,9 +29,9 @@ PPO_STEP_S = 5.0e-3
 MANISKILL_STEP_S = 4.0e-3
 """An environment step of PPO, updates included; and of a rollout in ManiSkill, resets included."""
 
-GENERATOR_STEP_S = 4.0e-3
-GENERATOR_PARAMETER_S = 3.0e-9
-"""A generator's training step: a constant part, and one for each parameter that Adam touches."""
+GENERATOR_SAMPLE_S = 6.0e-6
+GENERATOR_PARAMETER_S = 9.5e-9
+"""A generator's training step: for each sample of the batch and for each parameter, with two trainings side by side."""
 
 META_STEP = 4.0
 """How many times as long a step takes that differentiates through the inner steps of MAML."""
@@ -89,7 +89,7 @@ def nominal_seconds(node: Node) -> float:
     if node.kind == "generator":
         steps = node.work / node.payload["training"]["batch_size"]
         relative = META_STEP if node.payload["method"] == "meta_policy" else 1.0
-        return steps * relative * (GENERATOR_STEP_S + GENERATOR_PARAMETER_S * parameters(node))
+        return relative * (node.work * GENERATOR_SAMPLE_S + steps * GENERATOR_PARAMETER_S * parameters(node))
     simulator = get_benchmark(node.payload["benchmark"]).simulator
     return node.work * (STEP_S if simulator == "mujoco" else MANISKILL_STEP_S)
 
