@@ -127,11 +127,11 @@ def scripted(
             done = rollout(name, spec[None], ScriptedPolicy(name, spec[None]), seeds, threads=processes)
             rate, needed = done.success.mean(), required(entry, spec)
             steps = done.lengths[done.success].mean() if rate else float("nan")
-            poor += rate < needed
+            poor += int(rate < needed)
             mark = "" if rate >= needed else "  <-- too few"
             print(f"{name:20s} {spec[0]:7.4g}  {rate:7.2f}  {steps:18.1f}  {needed:8.2f}{mark}", flush=True)
     print(f"{poor} specs below what is required")
-    raise SystemExit(poor > 0)
+    raise SystemExit(int(poor > 0))
 
 
 def required(benchmark: Benchmark, spec: np.ndarray) -> float:
