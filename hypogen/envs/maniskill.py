@@ -121,9 +121,9 @@ class ManiSkillEnv(gymnasium.Env):
     """One world as a gymnasium environment; registered as ``hypogen/<benchmark>-v0``.
 
     Observations float32 [D] in ManiSkill2's order, actions float32 [7] in [-1, 1]: the tool's displacement in its own
-    frame, in units of 0.1 m and 0.1 rad, and the gripper (-1 closed, 1 open). An episode terminates at success and is
-    truncated after ``episode_steps``. Rewards are ManiSkill2's normalised dense ones, at most 1 a step.
-    ``infos["success"]`` says whether the task is done.
+    frame, in units of 0.1 m and 0.1 rad, and the gripper (-1 closed, 1 open). An episode terminates at success, unless
+    ``ends_at_success`` is false, and is truncated after ``episode_steps``. Rewards are ManiSkill2's normalised dense
+    ones, at most 1 a step. ``infos["success"]`` says whether the task is done.
 
     ``world`` is the ManiSkill2 environment, with the whole simulator behind it.
 
@@ -131,18 +131,24 @@ class ManiSkillEnv(gymnasium.Env):
         benchmark: Name of a ManiSkill benchmark.
         spec: A point of its context [C]; the default of every variable when None.
         episode_steps: Control steps of an episode at most; the benchmark's when None.
+        ends_at_success: Whether success ends an episode, as where policies are measured. Where they learn from rewards
+            it must not: every step earns, so that one who stops just short of the goal would earn the most.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
 
     def __init__(
-        self, benchmark: str, spec: float | Sequence[float] | None = None, episode_steps: int | None = None
+        self,
+        benchmark: str,
+        spec: float | Sequence[float] | None = None,
+        episode_steps: int | None = None,
+        ends_at_success: bool = True,
     ) -> None:
         entry = get_benchmark(benchmark)
         if entry.environment not in WORLDS:
             raise ValueError(f"{benchmark} does not run in ManiSkill but in {entry.simulator}")
         self.spec_values = entry.values([v.default for v in entry.variables] if spec is None else spec)
-        self.episode_steps = episode_steps or entry.episode_steps
+        self.episode_steps, self.ends_at_success = episode_steps or entry.episode_steps, ends_at_success
         self.world = WORLDS[entry.environment](self.spec_values)
         self.action_dim = entry.action_dim
         self._running = False
@@ -175,8 +181,9 @@ class ManiSkillEnv(gymnasium.Env):
         if not np.isfinite(observation).all():
             raise FloatingPointError(f"the physics of {self.spec_values} has diverged")
         over = self.world.elapsed_steps >= self.episode_steps
-        self._running = not (success or over)
-        return observation.astype(np.float32), float(reward), success, over and not success, {"success": success}
+        terminated = success and self.ends_at_success
+        self._running = not (terminated or over)
+        return observation.astype(np.float32), float(reward), terminated, over and not terminated, {"success": success}
 
     def close(self) -> None:
         """Frees the simulator."""

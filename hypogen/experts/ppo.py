@@ -211,7 +211,11 @@ def _configure(
         PPOConfig()
         .environment(
             f"hypogen.envs:hypogen/{benchmark.name}-v0",  # the module registers it, in the runners' processes too
-            env_config={"spec": tuple(spec.tolist()), "episode_steps": settings.episode_steps},
+            env_config={
+                "spec": tuple(spec.tolist()),
+                "episode_steps": settings.episode_steps,
+                "ends_at_success": settings.ends_at_success,
+            },
         )
         .env_runners(num_env_runners=settings.runners, num_envs_per_env_runner=settings.environments)
         .learners(num_learners=0, num_gpus_per_learner=1 if torch.device(device).type == "cuda" else 0)

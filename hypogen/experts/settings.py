@@ -214,6 +214,9 @@ class PPOSettings:
         environments: Worlds of each runner.
         runners: Ray actors that step worlds beside the training; with 0 it steps them itself.
         episode_steps: Steps of a training episode at most. Evaluations always take the benchmark's 200.
+        ends_at_success: Whether success ends a training episode, as it ends those of evaluations. Every step is
+            rewarded, so that to hover just below the goal then earns more than to reach it; ManiSkill2's own examples
+            go on (not in the paper).
         success_rate: Stop once an evaluation reaches it; None: train to the end.
         evaluate_every: Environment steps between two evaluations, each followed by a checkpoint.
         evaluation_episodes: Episodes of an evaluation, without noise.
@@ -237,6 +240,7 @@ class PPOSettings:
     environments: int = 8
     runners: int = 0
     episode_steps: int = 200
+    ends_at_success: bool = False
     success_rate: float | None = None
     evaluate_every: int = 48_000
     evaluation_episodes: int = 50

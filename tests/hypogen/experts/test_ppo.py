@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import ray
@@ -12,6 +13,7 @@ import torch
 from hypogen.benchmarks import get_benchmark
 from hypogen.experts import PPO_RECIPES, Experts, PPOSettings
 from hypogen.experts.ppo import ActorCritic, _configure, _networks, _set_weights, finished, train
+from hypogen.experts.scripted import ScriptedPolicy
 
 NAME = "liftcube-stiffness"
 TINY = replace(
@@ -65,6 +67,26 @@ def test_the_networks_are_those_that_rllib_trained():
             assert np.array_equal(learner[name], learned[name])
     algorithm.stop()
     other.stop()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_success_ends_a_training_episode_only_where_it_shall(ends):
+    settings = replace(TINY, ends_at_success=ends, episode_steps=60)
+    config = _configure(get_benchmark(NAME), np.array([1000.0]), settings, 0, "cpu")
+    assert PPOSettings().ends_at_success is False
+    env = gymnasium.make(config.env, **config.env_config)
+    scripted = ScriptedPolicy(NAME, [[1000.0]])
+    observation, _ = env.reset(seed=0)
+    succeeded = []
+    for _ in range(60):
+        action = scripted(torch.from_numpy(observation)[None, None])[0, 0].numpy()
+        observation, _, terminated, truncated, infos = env.step(action)
+        succeeded.append(infos["success"])
+        assert terminated == (ends and infos["success"])
+        if terminated or truncated:
+            break
+    env.close()
+    assert any(succeeded) and (len(succeeded) < 60) == ends and truncated is not ends
 
 
 def test_an_interrupted_training_continues_from_its_last_evaluation(tmp_path):
