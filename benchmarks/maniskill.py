@@ -131,7 +131,7 @@ def scripted(
             mark = "" if rate >= needed else "  <-- too few"
             print(f"{name:20s} {spec[0]:7.4g}  {rate:7.2f}  {steps:18.1f}  {needed:8.2f}{mark}", flush=True)
     print(f"{poor} specs below what is required")
-    raise SystemExit(int(poor > 0))
+    raise SystemExit(poor > 0)
 
 
 def required(benchmark: Benchmark, spec: np.ndarray) -> float:

@@ -30,7 +30,7 @@ from orchestrator import stages
 from orchestrator.errors import ConfigError, SweepFailed
 from orchestrator.experiment import check, dotted
 from orchestrator.plan import Plan, content_key, derive_seed
-from orchestrator.schema import Experiment
+from orchestrator.schema import Experiment, TaskResources
 from orchestrator.source import Source
 from orchestrator.store import Store, Workspace, write_text
 
@@ -211,23 +211,7 @@ def _study(
         evaluated_rewards=[trial[METRIC] for trial in before] or None,
     )
     request = fit_to_cluster(experiment.resources.generator, experiment.resources)
-    points = [
-        {
-            **plans.generator_settings(experiment, get_benchmark(fold.benchmark), search.method),
-            **dataclasses.asdict(fold),
-        }
-        for fold in found
-    ]
-    fixed: dict[str, Any] = {
-        "storage": store.uri,
-        "folds": points,
-        "rungs": rung_epochs(experiment.training.epochs, search.rungs, search.reduction),
-        "method": search.method,
-        "episodes": search.episodes,
-        "study": key,
-        "threads": request.threads,
-        "gpu": request.gpu,
-    }
+    fixed = _told(experiment, found, key, store, request)
     scheduler = ASHAScheduler(
         time_attr="rung",
         metric=METRIC,
@@ -255,6 +239,29 @@ def _study(
     if not after:
         raise SweepFailed("every trial of the search failed; the first error was:\n" + "".join(errors[:1]))
     return after
+
+
+def _told(experiment: Experiment, found: list[Fold], key: str, store: Store, request: TaskResources) -> dict[str, Any]:
+    """What every trial is told, whatever settings it tries."""
+    search = experiment.search
+    assert search is not None
+    points = [
+        {
+            **plans.generator_settings(experiment, get_benchmark(fold.benchmark), search.method),
+            **dataclasses.asdict(fold),
+        }
+        for fold in found
+    ]
+    return {
+        "storage": store.uri,
+        "folds": points,
+        "rungs": rung_epochs(experiment.training.epochs, search.rungs, search.reduction),
+        "method": search.method,
+        "episodes": search.episodes,
+        "study": key,
+        "threads": request.threads,
+        "gpu": request.gpu,
+    }
 
 
 def distributions(experiment: Experiment) -> dict[str, Any]:
