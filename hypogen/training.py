@@ -90,6 +90,11 @@ class TrainingSettings:
             rate = self.learning_rate_final + (rate - self.learning_rate_final) * falling
         return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
 
+    def epoch_parts(self, specs: int, samples: int) -> tuple[int, int]:
+        """(parts of each spec's `samples`, groups of the `specs`) of an epoch: a step for each pair of the two."""
+        at_once = min(self.specs_per_batch or specs, specs)
+        return -(-samples // max(1, self.batch_size // at_once)), -(-specs // at_once)
+
     def weights(self) -> dict[str, float]:
         """Weight of each loss by name; a loss that is not here counts fully."""
         return {"action": 1.0, "value": self.value_weight, "td": self.td_weight}
@@ -152,16 +157,18 @@ class _Run:
         self.optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate, fused=True)
         self.epoch = self.step = 0
         self.rows: list[Row] = []
-        specs = len(self.data.specs)
-        self.specs_per_batch = min(settings.specs_per_batch or specs, specs)
-        if settings.batch_size < self.specs_per_batch:
+        specs, samples = self.data.rewards.shape
+        at_once = min(settings.specs_per_batch or specs, specs)
+        if settings.batch_size < at_once:
             raise ValueError(
-                f"batch_size {settings.batch_size} is less than one sample for each of the {self.specs_per_batch} "
+                f"batch_size {settings.batch_size} is less than one sample for each of the {at_once} "
                 "specs of a step: raise it, or set specs_per_batch"
             )
-        samples = self.data.rewards.shape[1]
-        self.steps_per_epoch = self._steps_of(samples) * self._groups
-        fewest = samples // self._steps_of(samples)
+        parts, groups = settings.epoch_parts(specs, samples)
+        self.steps = settings.epochs * parts * groups
+        if settings.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {settings.warmup_steps} leaves nothing of a training of {self.steps} steps")
+        fewest = samples // parts
         if fewest < generator.least_samples:
             raise ValueError(
                 f"batch_size {settings.batch_size} leaves {fewest} sample of a spec in a step, but "
@@ -190,7 +197,7 @@ class _Run:
 
     def _set_learning_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate_at(step, self.settings.epochs * self.steps_per_epoch)
+            group["lr"] = self.settings.learning_rate_at(step, self.steps)
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         weights = {**self.settings.weights(), **self.generator.loss_weights()}
@@ -216,19 +223,10 @@ class _Run:
         """Every sample of every spec once: steps of `specs_per_batch` specs, nearly equal in size."""
         specs, samples = self.data.observations.shape[:2]
         order = torch.rand(specs, samples).argsort(dim=1).to(self.device)
-        groups = self._groups
-        for columns in order.tensor_split(self._steps_of(samples), dim=1):
+        parts, groups = self.settings.epoch_parts(specs, samples)
+        for columns in order.tensor_split(parts, dim=1):
             for rows in torch.randperm(specs).tensor_split(groups) if groups > 1 else [torch.arange(specs)]:
                 yield _pick(self.data, rows, columns)
-
-    @property
-    def _groups(self) -> int:
-        """Groups of at most `specs_per_batch` specs, one a step."""
-        return -(-len(self.data.specs) // self.specs_per_batch)
-
-    def _steps_of(self, samples: int) -> int:
-        """Steps in which a spec with so many samples meets each of them once."""
-        return -(-samples // max(1, self.settings.batch_size // self.specs_per_batch))
 
     def _check(self, losses: Row, parameters: bool) -> None:
         finite = all(np.isfinite(value) for value in losses.values())

@@ -106,14 +106,14 @@ def check(source: Source) -> Experiment:
         raise ConfigError(_explain(error, source)) from None
     for name in experiment.benchmarks:
         _check_benchmark(experiment, get_benchmark(name), source)
-    _check_adaptation(experiment, source)
+        _check_adaptation(experiment, get_benchmark(name), source)
     _check_measurements(experiment, source)
     return experiment
 
 
-def _check_adaptation(experiment: Experiment, source: Source) -> None:
+def _check_adaptation(experiment: Experiment, benchmark: Benchmark, source: Source) -> None:
     """A few-shot method cannot adapt on more demonstrations of a spec than there are."""
-    there = experiment.demonstrations.episodes
+    there = experiment.demonstrations.count(benchmark)
     for method, settings in experiment.methods.items():
         wanted = getattr(settings, "adaptation_episodes", None)
         if wanted is not None and wanted > there:
@@ -122,6 +122,18 @@ def _check_adaptation(experiment: Experiment, source: Source) -> None:
                 f"{where}: {method}.adaptation_episodes: {wanted} is more than demonstrations.episodes ({there}). "
                 "Raise those, or leave it out to adapt on all there are."
             )
+
+
+def _check_warmup(experiment: Experiment, benchmark: Benchmark, specs: int, source: Source) -> None:
+    """A training must be longer than its warm-up; ManiSkill's episodes end early, so for them that is seen later."""
+    training = experiment.training
+    samples = experiment.demonstrations.count(benchmark) * benchmark.episode_steps
+    steps = training.epochs * math.prod(training.epoch_parts(specs, samples))
+    if experiment.generators and training.warmup_steps >= steps:
+        raise ConfigError(
+            f"{source.origin(('training', 'warmup_steps'))}: training.warmup_steps: {training.warmup_steps} leaves "
+            f"nothing of the {steps} steps of a training on {benchmark.name}. Give less, or raise training.epochs."
+        )
 
 
 def _check_measurements(experiment: Experiment, source: Source) -> None:
@@ -167,6 +179,7 @@ def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Sourc
             raise ConfigError(
                 f"{source.origin(('split',))}: split: {benchmark.name}: specs that `specs:` leaves out are split."
             )
+        _check_warmup(experiment, benchmark, len(split.train), source)
     search = experiment.search
     if search is not None:
         where = source.origin(("search", "method"))

@@ -232,6 +232,12 @@ def test_too_small_a_batch_is_refused():
         fit(tiny_generator("cond_policy"), tiny_demonstrations(), replace(QUICK, batch_size=3), 0)
 
 
+def test_a_warm_up_that_outlasts_the_training_is_refused():
+    steps = fit(tiny_generator("cond_policy"), tiny_demonstrations(), replace(QUICK, warmup_steps=1), 0)[-1]["step"]
+    with pytest.raises(ValueError, match=f"warmup_steps {steps} leaves nothing of a training of {steps} steps"):
+        fit(tiny_generator("cond_policy"), tiny_demonstrations(), replace(QUICK, warmup_steps=steps), 0)
+
+
 def test_only_real_steps_are_trained_on_and_every_spec_has_its_share():
     """Episodes of unequal length: nothing after their end is met, and every real step in every epoch."""
     demonstrations = tiny_demonstrations(specs=2, episodes=3, steps=20)

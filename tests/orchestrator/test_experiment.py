@@ -35,6 +35,13 @@ def test_a_grid_is_the_product_of_its_values(tiny: Callable[..., Path]) -> None:
     assert found[3].experiment.methods["hypogen"].hidden_dim == 8, "what the file says of the method stays"
 
 
+def test_a_few_shot_method_may_adapt_on_less_than_the_papers_demonstrations() -> None:
+    file = ROOT / "experiments" / "table1.yaml"
+    assert cases(file, None, "pearl.adaptation_episodes=10")
+    with pytest.raises(ConfigError, match=r"more than demonstrations.episodes \(10\)"):
+        cases(file, None, "pearl.adaptation_episodes=11")
+
+
 def test_a_profile_changes_what_it_names_and_the_name(tiny: Callable[..., Path]) -> None:
     path = tiny(profiles={"small": {"training": {"epochs": 1}, "hypogen.blocks": 5}})
     experiment = cases(path, "small")[0].experiment
@@ -92,6 +99,7 @@ WRONG = [
         "must lie in 0..0.0001",
     ),
     ("training: {epochs: 2.5}", "training.epochs", "integer"),
+    ("training: {epochs: 2, warmup_steps: 9000}", "training.warmup_steps", "leaves nothing of the "),
     ("training: 3", "training", "key: value"),
     ("experts: {recipe: quick}", "experts.recipe", "Known: paper, fast"),
     ("experts: {update: 3}", "experts.update", "did you mean 'updates'?"),
