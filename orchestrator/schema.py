@@ -228,12 +228,12 @@ def _expert(value: Any) -> ExpertChoice:
                 "zoo", "the zoo's experts are trained already: leave this out, or `source: zoo`", {"key": str(key)}
             )
         return ExpertChoice(source="zoo")
-    algorithm = changes.pop("algorithm", "td3")
+    algorithm = str(changes.pop("algorithm", "td3"))
     recipes = ALGORITHMS.get(algorithm, {})
-    recipe = changes.pop("recipe", next(iter(recipes), None))
+    recipe = str(changes.pop("recipe", next(iter(recipes), "")))
     for key, value, known in (("algorithm", algorithm, ALGORITHMS), ("recipe", recipe, recipes)):
         if value not in known:
-            raise PydanticCustomError(key, f"unknown {key} {value!r}: {did_you_mean(str(value), known)}", {"key": key})
+            raise PydanticCustomError(key, f"unknown {key} {value!r}: {did_you_mean(value, known)}", {"key": key})
     return ExpertChoice("train", algorithm, recipe, _settings(type(recipes[recipe]), recipes[recipe], changes))
 
 
@@ -272,10 +272,11 @@ def _benchmarks(value: Any) -> list[str]:
         raise PydanticCustomError(
             "benchmarks", "name at least one benchmark, for example `benchmarks: [cheetah-speed]`"
         )
+    names = list(map(str, names))
     for index, name in enumerate(names):
         if name not in BENCHMARKS:
             raise PydanticCustomError(
-                "benchmark", f"unknown benchmark '{name}': {did_you_mean(str(name), BENCHMARKS)}", {"key": str(index)}
+                "benchmark", f"unknown benchmark '{name}': {did_you_mean(name, BENCHMARKS)}", {"key": str(index)}
             )
     return list(dict.fromkeys(names))
 
