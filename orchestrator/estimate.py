@@ -29,6 +29,9 @@ PPO_STEP_S = 5.0e-3
 MANISKILL_STEP_S = 4.0e-3
 """An environment step of PPO, updates included; and of a rollout in ManiSkill, resets included."""
 
+MANISKILL_ROLLOUT = 2.5
+"""How many times as long a generated policy's episodes are as the expert's: those that fail take all the steps."""
+
 GENERATOR_SAMPLE_S = 6.0e-6
 GENERATOR_PARAMETER_S = 9.5e-9
 """A generator's training step: for each sample of the batch and for each parameter, with two trainings side by side."""
@@ -91,7 +94,10 @@ def nominal_seconds(node: Node) -> float:
         relative = META_STEP if node.payload["method"] == "meta_policy" else 1.0
         return relative * (node.work * GENERATOR_SAMPLE_S + steps * GENERATOR_PARAMETER_S * parameters(node))
     simulator = get_benchmark(node.payload["benchmark"]).simulator
-    return node.work * (STEP_S if simulator == "mujoco" else MANISKILL_STEP_S)
+    if simulator == "mujoco":
+        return node.work * STEP_S
+    generated = node.kind == "rollouts" and node.payload["policy_kind"] != "experts"
+    return node.work * MANISKILL_STEP_S * (MANISKILL_ROLLOUT if generated else 1.0)
 
 
 def parameters(node: Node) -> int:

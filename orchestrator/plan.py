@@ -40,8 +40,9 @@ VERSIONS = {
 }
 """Raise the number of a kind when its code changes what it makes: its artifacts, and all that follow, get new keys."""
 
-SPECS_PER_TASK = 4
-"""Specs in one demonstrations or rollouts artifact. Fixed, so results don't depend on how many workers there are."""
+SPECS_PER_TASK = {"mujoco": 4, "maniskill": 1}
+"""Specs in one demonstrations or rollouts artifact, by simulator: seconds to minutes of work. Fixed, so results don't
+depend on how many workers there are."""
 
 
 SpecLabel = tuple[int, str, bool]
@@ -215,7 +216,7 @@ def add_demonstrations(
     """The demonstrations that cover the ``needed`` specs (indices into the grid)."""
     wanted = set(needed)
     keys = []
-    for group in _groups(experiment.specs.indices(benchmark)):
+    for group in _groups(benchmark, experiment.specs.indices(benchmark)):
         if wanted.isdisjoint(group):
             continue
         episodes = experiment.demonstrations.count(benchmark)
@@ -390,7 +391,7 @@ def _add_run(
     measured: Sequence[SpecLabel],
     aside: Aside = Aside(),
 ) -> str:
-    groups = _groups([index for index, _, _ in measured])
+    groups = _groups(benchmark, [index for index, _, _ in measured])
     rollouts = tuple(_add_rollouts(plan, experiment, benchmark, policy, row["method"], group) for group in groups)
     content = {"row": row, "rollouts": list(rollouts), "specs": [list(label) for label in measured]}
     key = content_key("run", {**content, "aside": list(aside.keys)} if aside.keys else content)
@@ -500,8 +501,9 @@ def episode_seeds(
     ]
 
 
-def _groups(indices: Sequence[int]) -> list[tuple[int, ...]]:
-    return [tuple(indices[start : start + SPECS_PER_TASK]) for start in range(0, len(indices), SPECS_PER_TASK)]
+def _groups(benchmark: Benchmark, indices: Sequence[int]) -> list[tuple[int, ...]]:
+    size = SPECS_PER_TASK[benchmark.simulator]
+    return [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
 
 
 def _steps(benchmark: Benchmark, specs: Sequence[int], episodes: int) -> float:
@@ -514,7 +516,5 @@ def _episode_steps(benchmark: Benchmark) -> int:
 
 
 def _span(benchmark: Benchmark, specs: Sequence[int]) -> str:
-    first, last = (
-        ",".join(f"{value:g}" for value in np.atleast_1d(benchmark.grid[index])) for index in (specs[0], specs[-1])
-    )
-    return f"{first}…{last}"
+    ends = dict.fromkeys((specs[0], specs[-1]))
+    return "…".join(",".join(f"{value:g}" for value in np.atleast_1d(benchmark.grid[index])) for index in ends)

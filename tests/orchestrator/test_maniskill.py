@@ -41,9 +41,12 @@ def test_scripted_experts_become_demonstrations_a_generator_and_rows(lift: Calla
         assert stages.make(store, node.kind, node.key, node.payload, node.inputs)
     for run in plan.runs.values():
         write_run(store, plan, run)
-    (shown,) = (node.key for node in plan.nodes.values() if node.kind == "demonstrations")
-    demonstrations = Demonstrations.load(store.folder("demonstrations", shown) / "demonstrations.safetensors")
-    assert demonstrations.terminated.all() and demonstrations.lengths.max() < 100
+    shown = [node for node in plan.nodes.values() if node.kind == "demonstrations"]
+    (generator,) = (node for node in plan.nodes.values() if node.kind == "generator")
+    assert [node.payload["specs"][0] for node in shown] == generator.payload["train"], "nobody learns from the others"
+    for node in shown:
+        demonstrations = Demonstrations.load(store.folder("demonstrations", node.key) / "demonstrations.safetensors")
+        assert demonstrations.terminated.all() and demonstrations.lengths.max() < 100
     sql = "SELECT method, expert_recipe, count(*) AS episodes, avg(success::int) AS success, max(length) AS length"
     rows = ResultStore(store.results).frame(f"{sql} FROM runs JOIN episodes USING (run) GROUP BY ALL ORDER BY method")
     assert rows[["method", "expert_recipe", "episodes"]].values.tolist() == [
