@@ -236,7 +236,7 @@ class _Run:
             raise Diverged(
                 f"epoch {self.epoch}: losses {_text(losses)}; "
                 f"last row before: {_text(self.rows[-1]) if self.rows else 'none'}; try a lower learning rate than "
-                f"{self.settings.learning_rate:g}"
+                f"{self.settings.learning_rate:g}, or spec_scaling unit where it is raw"
             )
 
     def save(self, path: Path) -> None:

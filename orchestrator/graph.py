@@ -20,6 +20,11 @@ class Failure:
     label: str
     reason: str
 
+    def __str__(self) -> str:
+        """One line: what it was, and the last line of why."""
+        lines = self.reason.strip().splitlines()
+        return f"{self.label}: {lines[-1] if lines else '?'}"
+
 
 class Graph:
     """The missing part of a plan as it is being made. Single-threaded: only the driver touches it."""

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +39,7 @@ class Progress:
         self._trainings: dict[str, dict[str, Any]] = {}
         self._since: dict[str, float] = {}
         self._groups: dict[str, dict[str, float]] = {}
+        self._failed: set[str] = set()
         self._pending: Any = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -74,6 +76,10 @@ class Progress:
         self._collect(timeout_s=2.0 if final else 0.0)
         for key in [key for key in self._trainings if key not in self._graph.running]:
             del self._trainings[key]
+        for key in [key for key in self._graph.failures if key not in self._failed]:
+            self._failed.add(key)
+            if self._failed.isdisjoint(self._graph.plan.nodes[key].inputs):  # what only waited for it goes unsaid
+                self._say(f"[bold red]failed[/bold red] {escape(str(self._graph.failures[key]))}")
         if self._live and (final or now - self._shown > REFRESH_S):
             self._shown = now
             self._live.update(self._render(), refresh=True)

@@ -6,6 +6,7 @@ import itertools
 import os
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hypogen.generators import parameter_breakdown, sketch
@@ -120,8 +121,7 @@ def closing(console: Console, plan: Plan, graph: Graph, store: Store) -> None:
     if done:
         console.out(render(experiment.table, ResultStore(store.results), experiment=experiment.name))
     for failure in graph.failures.values():
-        last = failure.reason.strip().splitlines()[-1] if failure.reason.strip() else "?"
-        console.print(f"[bold red]failed[/bold red] {failure.label}: {last}", highlight=False)
+        console.print(f"[bold red]failed[/bold red] {escape(str(failure))}", highlight=False)
     if graph.failures and store.is_full():
         console.print(f"The disk under {store.root} is full: free some space, then give the same command again.")
     if graph.failures:

@@ -235,6 +235,8 @@ def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path, tmp_pat
     failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
     assert any("Diverged" in line and "hypogen" in line for line in failed), done.stdout
     assert any("hypogen" in line and "0.001" not in line for line in failed)
+    at_once = [line for line in done.stdout.splitlines() if " failed " in line and line.startswith(" ")]
+    assert at_once and all("Diverged" in line for line in at_once), "said when it happened, without what waited for it"
     store = ResultStore(storage / "results")
     errors = store.frame("SELECT error FROM provenance WHERE status = 'failed' AND kind = 'generator'").error
     assert len(errors) and all("Traceback" in text and "Diverged" in text for text in errors)
