@@ -107,6 +107,7 @@ def _successes(store: ResultStore, experiment: str | None, environment: str) -> 
             here = here[here.x.isin(learners.x)]
         _curves(axes, here)
         axes.set(title=context.replace("-", " "), xlabel=label, ylabel=SUCCESS, ylim=(-3, 103))
+        axes.locator_params(axis="x", nbins=5)  # so that ticks such as 0.0225 stay apart
         axes.grid(alpha=0.25)
         if here.empty:
             empty(axes)
