@@ -132,7 +132,7 @@ def _check_warmup(experiment: Experiment, benchmark: Benchmark, specs: int, sour
     if experiment.generators and training.warmup_steps >= steps:
         raise ConfigError(
             f"{source.origin(('training', 'warmup_steps'))}: training.warmup_steps: {training.warmup_steps} leaves "
-            f"nothing of the {steps} steps of a training on {benchmark.name}. Give less, or raise training.epochs."
+            f"nothing of a training on {benchmark.name}: at most {steps} steps. Give less, or raise training.epochs."
         )
 
 

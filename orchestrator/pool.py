@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +21,9 @@ from orchestrator.schema import RolloutResources
 from orchestrator.store import Store
 
 ROLLING = ("demonstrations", "probe", "rollouts")
+
+ATTEMPTS = 3
+"""How often a task may outlast its deadline before it fails: its process may have been stopped, or it is too long."""
 
 
 class RolloutWorker:
@@ -107,6 +110,7 @@ class Pool:
         )
         self._idle = [self._start() for _ in range(count)]
         self._busy: dict[Any, tuple[Any, Node, float]] = {}
+        self._hung: Counter[str] = Counter()
 
     def _start(self) -> Any:
         return self._worker_class.remote(self._graph.store.uri)
@@ -150,7 +154,15 @@ class Pool:
                 del self._busy[reference]
                 with contextlib.suppress(ray.exceptions.RayError):
                     ray.kill(worker)
-                self._graph.release(node.key)
+                self._hung[node.key] += 1
+                if self._hung[node.key] < ATTEMPTS:
+                    self._graph.release(node.key)
+                else:
+                    self._graph.fail(
+                        node.key,
+                        f"took longer than {self._resources.deadline_s:g} s {ATTEMPTS} times: give it more time, "
+                        "`--set resources.rollout.deadline_s=…`",
+                    )
                 self._idle.append(self._start())
 
     def snapshot(self) -> Any:

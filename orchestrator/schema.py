@@ -276,7 +276,7 @@ def _benchmarks(value: Any) -> list[str]:
     for index, name in enumerate(names):
         if name not in BENCHMARKS:
             raise PydanticCustomError(
-                "benchmark", f"unknown benchmark '{name}': {did_you_mean(name, BENCHMARKS)}", {"key": str(index)}
+                "benchmark", f"unknown benchmark {name!r}: {did_you_mean(name, BENCHMARKS)}", {"key": str(index)}
             )
     return list(dict.fromkeys(names))
 

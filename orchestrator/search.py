@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from hypogen import training
 from hypogen.benchmarks import get_benchmark
@@ -234,7 +235,8 @@ def _study(
     )
     errors = [str(error).strip() for error in results.errors]
     for error in errors:
-        console.print(f"search: a trial failed and is not counted: {error.splitlines()[-1]}", highlight=False)
+        last = escape(error.splitlines()[-1] if error else "?")
+        console.print(f"search: a trial failed and is not counted: {last}", highlight=False)
     after = _ended(workspace)
     if not after:
         raise SweepFailed("every trial of the search failed; the first error was:\n" + "".join(errors[:1]))

@@ -110,6 +110,8 @@ class _Training:
     def run(self, on_progress: Progress | None) -> Experts:
         """Train to the end."""
         settings = self._settings
+        if self._curve and finished(self._curve, settings):
+            return self._experts()
         while True:
             if self._due():
                 expert = self._evaluate()
@@ -130,15 +132,20 @@ class _Training:
         return self._steps - self._curve[-1]["update"] >= self._settings.evaluate_every
 
     def _evaluate(self) -> Experts:
-        actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
+        actor, _ = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (*actor.weights, *actor.biases)):
             raise Diverged(f"PPO on {self._benchmark.name} {self._spec}: a weight is NaN after {self._steps} steps")
         sequence = np.random.SeedSequence([self._seed, self._steps])
         seeds = sequence.generate_state(self._settings.evaluation_episodes).astype(np.int64)[None]
         episodes = rollout(self._benchmark.name, self._spec[None], actor, seeds, self._threads)
-        returns, success = episodes.returns.mean(1), float(episodes.success.mean())
-        self._curve.append({"update": self._steps, "spec": 0, "return": float(returns[0]), "success": success})
-        return Experts(self._spec[None], actor, critic, returns, self._curve)
+        mean_return, success = float(episodes.returns.mean()), float(episodes.success.mean())
+        self._curve.append({"update": self._steps, "spec": 0, "return": mean_return, "success": success})
+        return self._experts()
+
+    def _experts(self) -> Experts:
+        """The networks as they are, with what the last evaluation measured."""
+        actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
+        return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
 
     def _save(self) -> None:
         """Write a checkpoint beside the last one, rename it into place, and only then remove the others."""

@@ -102,7 +102,11 @@ WRONG = [
         "must lie in 0..0.0001",
     ),
     ("training: {epochs: 2.5}", "training.epochs", "integer"),
-    ("training: {epochs: 2, warmup_steps: 9000}", "training.warmup_steps", "leaves nothing of the "),
+    (
+        "training: {epochs: 2, warmup_steps: 9000}",
+        "training.warmup_steps",
+        "leaves nothing of a training on cheetah-speed: at most ",
+    ),
     ("training: 3", "training", "key: value"),
     ("experts: {recipe: quick}", "experts.recipe", "Known: paper, fast"),
     ("experts: {update: 3}", "experts.update", "did you mean 'updates'?"),

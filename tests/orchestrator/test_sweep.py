@@ -243,6 +243,15 @@ def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path, tmp_pat
     assert "made nothing" in done.stdout, "what the other cells need was there"
 
 
+def test_a_task_that_always_outlasts_its_deadline_fails_by_name(undisturbed: Path, tmp_path: Path) -> None:
+    storage = shutil.copytree(undisturbed, tmp_path / "runs")
+    more = ["methods=[expert]", "evaluation.episodes=200", "resources.rollout.deadline_s=0.02"]
+    words = [word for assignment in more for word in ("--set", assignment)]
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", storage, "--address", "local", *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "took longer than 0.02 s 3 times" in done.stdout and "resources.rollout.deadline_s" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
     """A cluster of two nodes on this machine, and a way to lose the second."""

@@ -107,6 +107,7 @@ def test_an_interrupted_training_continues_from_its_last_evaluation(tmp_path):
     assert [row["update"] for row in expert.curve] == [0, 16, 32]
     again = train(NAME, [700.0], TINY, 0, checkpoint=tmp_path)
     assert torch.equal(again.actor.weights[0], expert.actor.weights[0])
+    assert again.curve == expert.curve and again.returns == expert.returns, "it was over: not measured once more"
     with pytest.raises(ValueError, match="other settings"):
         train(NAME, [700.0], TINY, 1, checkpoint=tmp_path)
 
