@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def test_the_means_on_the_page_are_those_of_the_rows(experiment: str, table: str
         else:
             name, shown = "", f"| {row.mean:.1f} |"  # a table of an ablation names its values, not the method
         assert any(name in line and shown in line for line in page), (experiment, row)
+
+
+def test_the_experiments_on_the_page_are_those_that_are_published() -> None:
+    named = set(re.findall(r"`(\w+-laptop)`", (FOLDER / "README.md").read_text()))
+    assert named == {experiment for experiment, _ in EXPERIMENTS}
 
 
 def test_it_was_made_from_commits_and_without_failures() -> None:
