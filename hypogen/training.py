@@ -90,9 +90,13 @@ class TrainingSettings:
             rate = self.learning_rate_final + (rate - self.learning_rate_final) * falling
         return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
 
+    def specs_at_once(self, specs: int) -> int:
+        """Specs of a step at most, where `specs` train."""
+        return min(self.specs_per_batch or specs, specs)
+
     def epoch_parts(self, specs: int, samples: int) -> tuple[int, int]:
         """(parts of each spec's `samples`, groups of the `specs`) of an epoch: a step for each pair of the two."""
-        at_once = min(self.specs_per_batch or specs, specs)
+        at_once = self.specs_at_once(specs)
         return -(-samples // max(1, self.batch_size // at_once)), -(-specs // at_once)
 
     def weights(self) -> dict[str, float]:
@@ -158,7 +162,7 @@ class _Run:
         self.epoch = self.step = 0
         self.rows: list[Row] = []
         specs, samples = self.data.rewards.shape
-        at_once = min(settings.specs_per_batch or specs, specs)
+        at_once = settings.specs_at_once(specs)
         if settings.batch_size < at_once:
             raise ValueError(
                 f"batch_size {settings.batch_size} is less than one sample for each of the {at_once} "

@@ -99,6 +99,10 @@ class Graph:
             if key in node.inputs and other not in self.failures:
                 self.fail(other, f"needs {label}, which failed")
 
+    def is_cause(self, key: str) -> bool:
+        """Whether a failed artifact failed by itself, and not for want of another one."""
+        return self.failures.keys().isdisjoint(self.plan.nodes[key].inputs)
+
     def complete(self, run: Run) -> bool:
         """Whether everything that a run is made of is there."""
         return all(key in self._stored or key in self.made for key in run.needs)

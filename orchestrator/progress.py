@@ -78,7 +78,7 @@ class Progress:
             del self._trainings[key]
         for key in [key for key in self._graph.failures if key not in self._failed]:
             self._failed.add(key)
-            if self._failed.isdisjoint(self._graph.plan.nodes[key].inputs):  # what only waited for it goes unsaid
+            if self._graph.is_cause(key):
                 self._say(f"[bold red]failed[/bold red] {escape(str(self._graph.failures[key]))}")
         if self._live and (final or now - self._shown > REFRESH_S):
             self._shown = now

@@ -117,16 +117,13 @@ def closing(console: Console, plan: Plan, graph: Graph, store: Store) -> None:
     made = {kind: graph.counts(kind)["made"] for kind in KINDS}
     counted = ", ".join(f"{count} {kind}" for kind, count in made.items() if count) or "nothing"
     console.print(f"{experiment.name}: made {counted}; the rest was there.\n", highlight=False)
-    waited = 0
     done = len(plan.runs) - sum(not graph.complete(run) for run in graph.missing_runs.values())
     if done:
         console.out(render(experiment.table, ResultStore(store.results), experiment=experiment.name))
-    for key, failure in graph.failures.items():
-        if graph.failures.keys().isdisjoint(plan.nodes[key].inputs):
-            console.print(f"[bold red]failed[/bold red] {escape(str(failure))}", highlight=False)
-        else:
-            waited += 1
-    if waited:
+    causes = [failure for key, failure in graph.failures.items() if graph.is_cause(key)]
+    for failure in causes:
+        console.print(f"[bold red]failed[/bold red] {escape(str(failure))}", highlight=False)
+    if waited := len(graph.failures) - len(causes):
         console.print(f"[bold red]failed[/bold red] {waited} more that needed what failed", highlight=False)
     if graph.failures and store.is_full():
         console.print(f"The disk under {store.root} is full: free some space, then give the same command again.")
