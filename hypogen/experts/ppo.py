@@ -110,20 +110,19 @@ class _Training:
     def run(self, on_progress: Progress | None) -> Experts:
         """Train to the end."""
         settings = self._settings
-        if self._curve and finished(self._curve, settings):
-            return self._experts()
-        while True:
+        while not self._curve or not finished(self._curve, settings):
             if self._due():
-                expert = self._evaluate()
+                self._evaluate()
                 self._save()
-                if finished(self._curve, settings):
-                    return expert
+                continue
             self._algorithm.train()
             self._steps += settings.batch_size
             last = self._curve[-1]
             if on_progress:
                 values = {"mean_return": last["return"], "success": last["success"]}
                 on_progress({"update": self._steps, "updates": settings.steps, **values})
+        actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
+        return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
 
     def _due(self) -> bool:
         """Whether to evaluate: at the start, whenever ``evaluate_every`` steps have passed, and at the end."""
@@ -131,7 +130,7 @@ class _Training:
             return True
         return self._steps - self._curve[-1]["update"] >= self._settings.evaluate_every
 
-    def _evaluate(self) -> Experts:
+    def _evaluate(self) -> None:
         actor, _ = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (*actor.weights, *actor.biases)):
             raise Diverged(f"PPO on {self._benchmark.name} {self._spec}: a weight is NaN after {self._steps} steps")
@@ -140,12 +139,6 @@ class _Training:
         episodes = rollout(self._benchmark.name, self._spec[None], actor, seeds, self._threads)
         mean_return, success = float(episodes.returns.mean()), float(episodes.success.mean())
         self._curve.append({"update": self._steps, "spec": 0, "return": mean_return, "success": success})
-        return self._experts()
-
-    def _experts(self) -> Experts:
-        """The networks as they are, with what the last evaluation measured."""
-        actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
-        return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
 
     def _save(self) -> None:
         """Write a checkpoint beside the last one, rename it into place, and only then remove the others."""
