@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hypogen.generators import GENERATORS, HyPoGen
+from hypogen.generators import HyPoGen
 from hypogen.generators.base import Specs
 from hypogen.policy import Policy, concatenate
 
@@ -31,11 +31,6 @@ START_RANGE = 0.1
 
 Start = Sequence[Tensor]
 """Flat parameters of each policy layer, as `HyPoGen.policy(start=)` takes them."""
-
-
-def has_updates(method: str) -> bool:
-    """Whether a method makes its policies update by update from a start, so that these probes mean something."""
-    return GENERATORS[method].build is HyPoGen
 
 
 @torch.no_grad()

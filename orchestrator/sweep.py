@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wait for them
-    from rich.console import Console
-
-    from orchestrator.graph import Graph
-    from orchestrator.plan import Plan
-    from orchestrator.store import Store
+    from orchestrator.artifacts.store import Store
+    from orchestrator.execution.execution import Session
+    from orchestrator.execution.state import ExecutionState
+    from orchestrator.planning.plan import Plan
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -54,8 +53,9 @@ def main(
     ] = False,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
-    from orchestrator.errors import SweepFailed, UserError
-    from results.errors import ResultsError
+    from results.problems import ResultsError
+
+    from orchestrator.exceptions import Interrupted, SweepFailed, UserError
 
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
@@ -66,9 +66,9 @@ def main(
     except SweepFailed as error:
         print(error, file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues from what is done", file=sys.stderr)
-        sys.exit(130)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
 
 
 def sweep(
@@ -83,60 +83,67 @@ def sweep(
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
     from rich.console import Console
 
-    from orchestrator import experiment, plan, report, search
-    from orchestrator.cluster import choose, connected
-    from orchestrator.graph import Graph
-    from orchestrator.rows import write_experiment
-    from orchestrator.store import Store
+    from orchestrator.artifacts.store import Store
+    from orchestrator.config import loading
+    from orchestrator.console.dry_run import dry_run as print_dry_run
+    from orchestrator.console.progress import Progress
+    from orchestrator.execution import search
+    from orchestrator.execution.cluster import choose, connected
+    from orchestrator.execution.execution import Session
+    from orchestrator.execution.stopping import StopRequest
+    from orchestrator.planning.plan import build
 
     console = Console(soft_wrap=True)
-    source = experiment.load(path, profile, assignments)
-    experiment.expand(source)  # everything that can be wrong with the file is found here
-    store, where = Store(storage), choose(address)
-    if dry_run:
-        report.dry_run(console, source, store, where)
-        return 0
-    store.check_writable()
-    for note in where.notes:
-        console.print(note)
-    found = search.stored(source, store)
-    if found is None:
+    with StopRequest().listening() as stop:
+        source = loading.load(path, profile, assignments)
+        loading.expand(source)  # everything that can be wrong with the file is found here
+        store, where = Store(storage), choose(address)
+        if dry_run:
+            print_dry_run(console, source, store, where)
+            return 0
+        store.check_writable()
+        for note in where.notes:
+            console.print(note, highlight=False, markup=False)
+        session = Session(store, console, stop, Progress, max_concurrent)
+        found = search.stored(source, store)
+        if found is not None:
+            plan = build(loading.expand(found))
+            if (state := _made(plan, store)) is not None:
+                return _close(state, session)
         with connected(where):
-            found = search.run(source, store, console, max_concurrent)
-            return _make(plan.build(experiment.expand(found)), store, console, max_concurrent)
-    whole = plan.build(experiment.expand(found))
-    graph = Graph(whole, store)
-    if not graph.missing_runs:
-        write_experiment(store, whole)
-        return _close(whole, graph, store, console)
-    with connected(where):
-        console.print(f"Ray: {where.value} ({where.reason})", highlight=False)
-        return _make(whole, store, console, max_concurrent)
+            console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
+            if found is None:
+                found = search.run(source, session)
+                plan = build(loading.expand(found))
+            return _execute(plan, session)
 
 
-def _make(plan: Plan, store: Store, console: Console, max_concurrent: int) -> int:
-    import ray
+def _made(plan: Plan, store: Store) -> ExecutionState | None:
+    """The state of a plan whose runs are all there; None where something is missing."""
+    from orchestrator.execution.measured import write_experiment
+    from orchestrator.execution.state import ExecutionState
 
-    from orchestrator.estimate import Estimate
-    from orchestrator.graph import Graph
-    from orchestrator.progress import Progress
-    from orchestrator.rows import write_experiment
-    from orchestrator.schedule import execute
-
-    graph = Graph(plan, store)
+    state = ExecutionState(plan, store)
+    if state.missing_runs:
+        return None
     write_experiment(store, plan)
-    estimate = Estimate(graph, workers=int(ray.cluster_resources().get("CPU", 1)))
-    with Progress(console, graph, estimate) as progress:
-        execute(plan, graph, store, progress, max_concurrent)
-    return _close(plan, graph, store, console)
+    return state
 
 
-def _close(plan: Plan, graph: Graph, store: Store, console: Console) -> int:
+def _execute(plan: Plan, session: Session) -> int:
+    """Make what is missing on the connected Ray."""
+    from orchestrator.execution.measured import write_experiment
+
+    write_experiment(session.store, plan)
+    return _close(session.execute(plan), session)
+
+
+def _close(state: ExecutionState, session: Session) -> int:
     """Print the table, where everything lies, and what failed."""
-    from orchestrator import report
+    from orchestrator.console.closing import closing
 
-    report.closing(console, plan, graph, store)
-    return 1 if graph.failures else 0
+    closing(session.console, state)
+    return 1 if state.failures else 0
 
 
 if __name__ == "__main__":

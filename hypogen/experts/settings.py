@@ -280,14 +280,3 @@ PPO_RECIPES: Mapping[str, PPOSettings] = MappingProxyType(
 @dataclass(frozen=True)
 class ScriptedSettings:
     """Scripted experts are not trained: there is nothing to set."""
-
-
-Settings = TD3Settings | PPOSettings | ScriptedSettings
-
-ALGORITHMS: Mapping[str, Mapping[str, Settings]] = MappingProxyType(
-    {"td3": RECIPES, "ppo": PPO_RECIPES, "scripted": MappingProxyType({"scripted": ScriptedSettings()})}
-)
-"""Every algorithm that experts come from, and its settings by the name of the recipe; the first is the default."""
-
-SIMULATOR: Mapping[str, str] = MappingProxyType({"td3": "mujoco", "ppo": "maniskill", "scripted": "maniskill"})
-"""Where each algorithm's experts act."""

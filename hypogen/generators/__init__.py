@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,22 +35,44 @@ __all__ = [
 
 @dataclass(frozen=True)
 class GeneratorEntry:
-    """A method: its settings, how to build it, and whether it adapts with demonstrations of the test specs."""
+    """A method as the registry knows it.
+
+    Attributes:
+        settings: Frozen dataclass of its settings, whose defaults are the paper's.
+        build: Makes an untrained generator of a benchmark, a policy shape and settings.
+        title: Name in tables and figures, such as ``HyPoGen``.
+        color: Colour in figures, ``#rrggbb``; None takes the next free one.
+        paper_parameters: Millions of parameters for the paper's ManiSkill policy (its table 15, "Original").
+        step_factor: Duration of a training step relative to other methods with as many parameters.
+    """
 
     settings: type
-    build: Callable[[Benchmark, PolicyShape, Any], Generator]
-    few_shot: bool = False
+    build: type[Generator]
+    title: str
+    color: str | None = None
+    paper_parameters: float | None = None
+    step_factor: float = 1.0
+
+    @property
+    def few_shot(self) -> bool:
+        """Whether it adapts with demonstrations of the test specs."""
+        return issubclass(self.build, FewShotGenerator)
+
+    @property
+    def has_updates(self) -> bool:
+        """Whether it makes its policies update by update from a start, so that probes of the updates mean something."""
+        return issubclass(self.build, HyPoGen)
 
 
 GENERATORS: dict[str, GeneratorEntry] = {
-    "hypogen": GeneratorEntry(HyPoGenSettings, HyPoGen),
-    "hyperzero": GeneratorEntry(HyperZeroSettings, HyperZero),
-    "uvfa": GeneratorEntry(UVFASettings, UVFA),
-    "cond_policy": GeneratorEntry(CondPolicySettings, CondPolicy),
-    "meta_policy": GeneratorEntry(MetaPolicySettings, MetaPolicy, few_shot=True),
-    "pearl": GeneratorEntry(PEARLSettings, PEARL, few_shot=True),
+    "hypogen": GeneratorEntry(HyPoGenSettings, HyPoGen, "HyPoGen", "#D55E00", 70.0),
+    "hyperzero": GeneratorEntry(HyperZeroSettings, HyperZero, "HyperZero", "#0072B2", 25.1),
+    "pearl": GeneratorEntry(PEARLSettings, PEARL, "PEARL", "#CC79A7", 0.7),
+    "meta_policy": GeneratorEntry(MetaPolicySettings, MetaPolicy, "Meta Policy", "#009E73", 0.7, step_factor=4.0),
+    "uvfa": GeneratorEntry(UVFASettings, UVFA, "UVFA", "#E69F00", 0.7),
+    "cond_policy": GeneratorEntry(CondPolicySettings, CondPolicy, "Cond Policy", "#56B4E9", 0.7),
 }
-"""Every method, by name."""
+"""Every method by name, in the order of tables and figures: the paper's table 1 from its last row to its first."""
 
 
 def get_generator(name: str) -> GeneratorEntry:

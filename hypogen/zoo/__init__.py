@@ -38,6 +38,7 @@ class Card:
         episodes: How many a spec.
         seeds: Of these episodes ``[S, E]``.
         digest: Of the experts' files: what a plan calls them by.
+        algorithm: Name of the algorithm that trained them.
     """
 
     benchmark: str
@@ -52,6 +53,7 @@ class Card:
     episodes: int
     seeds: tuple[tuple[int, ...], ...]
     digest: str
+    algorithm: str = "td3"
 
 
 def benchmarks() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a person watches while a sweep runs: what is done, what runs, what came from the store, the time left.
+"""Display of a running sweep: made, running, from the store, failed, measured so far, and the time left.
 
 On a terminal a display that renews itself; elsewhere (a log file, CI) a line when something happens.
 """
@@ -8,19 +8,22 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import ray
+from ray import ObjectRef
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.estimate import Estimate, duration
-from orchestrator.graph import KINDS, Graph
-from orchestrator.plan import Node, Run
+from orchestrator.artifacts import KINDS, Artifact
+from orchestrator.artifacts.artifact import Place
+from orchestrator.execution.estimate import Estimate, duration
+from orchestrator.execution.state import ExecutionState
+from orchestrator.planning.plan import in_brackets
+from orchestrator.planning.runs import Run
 
 REFRESH_S = 0.5
 SNAPSHOT_S = 1.0
@@ -30,17 +33,16 @@ SHOWN_TRAININGS = 8
 
 
 class Progress:
-    """Shows a graph that is being worked on. ``refresh`` may be called as often as one likes."""
+    """Shows an execution. ``refresh`` may be called as often as one likes."""
 
-    def __init__(self, console: Console, graph: Graph, estimate: Estimate) -> None:
-        self._console, self._graph, self._estimate = console, graph, estimate
+    def __init__(self, console: Console, state: ExecutionState, estimate: Estimate) -> None:
+        self._console, self._state, self._estimate = console, state, estimate
         self._started = time.monotonic()
         self._shown = self._asked = self._spoke = -math.inf
-        self._trainings: dict[str, dict[str, Any]] = {}
-        self._since: dict[str, float] = {}
+        self._trainings: dict[str, Mapping[str, float]] = {}
         self._groups: dict[str, dict[str, float]] = {}
         self._failed: set[str] = set()
-        self._pending: Any = None
+        self._pending: ObjectRef | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -52,34 +54,36 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def training(self, key: str, values: dict[str, Any]) -> None:
+    def training(self, key: str, values: Mapping[str, float]) -> None:
         """A training reported."""
-        self._since.setdefault(key, time.monotonic())
         self._trainings[key] = values
 
-    def finished(self, node: Node) -> None:
+    def finished(self, artifact: Artifact) -> None:
         """An artifact is whole."""
-        self._trainings.pop(node.key, None)
-        if node.kind in ("experts", "generator"):
-            self._say(f"made {node.label}")
+        self._trainings.pop(artifact.key, None)
+        if artifact.place is Place.TRIAL:
+            self._say(f"made {escape(self._state.plan.name(artifact.key))}")
 
     def completed(self, run: Run) -> None:
         """A run's rows are written."""
-        split = "" if run.row["split_seed"] is None else f" split {run.row['split_seed']}"
-        self._say(f"measured {run.row['benchmark']} {run.row['method']}{split}")
+        self._say(f"measured {escape(run.label + in_brackets(self._state.plan.cells[run.key]))}")
 
-    def refresh(self, ask: Callable[[], Any], final: bool = False) -> None:
+    def stopping(self) -> None:
+        """A signal arrived; trainings leave checkpoints."""
+        self._say("stopping: trainings leave a checkpoint (again to end at once)")
+
+    def refresh(self, ask: Callable[[], ObjectRef], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""
         now = time.monotonic()
         if final or (self._pending is None and now - self._asked > SNAPSHOT_S):
             self._asked, self._pending = now, ask()
         self._collect(timeout_s=2.0 if final else 0.0)
-        for key in [key for key in self._trainings if key not in self._graph.running]:
+        for key in [key for key in self._trainings if key not in self._state.running]:
             del self._trainings[key]
-        for key in [key for key in self._graph.failures if key not in self._failed]:
+        for key in [key for key in self._state.failures if key not in self._failed]:
             self._failed.add(key)
-            if self._graph.is_cause(key):
-                self._say(f"[bold red]failed[/bold red] {escape(str(self._graph.failures[key]))}")
+            if self._state.is_cause(key):
+                self._say(f"[bold red]failed[/bold red] {escape(str(self._state.failures[key]))}")
         if self._live and (final or now - self._shown > REFRESH_S):
             self._shown = now
             self._live.update(self._render(), refresh=True)
@@ -102,43 +106,37 @@ class Progress:
     def _line(self) -> str:
         parts = []
         for kind in KINDS:
-            counts = self._graph.counts(kind)
+            counts = self._state.counts(kind)
             todo = counts["made"] + counts["running"] + counts["waiting"] + counts["failed"]
             if todo:
                 parts.append(f"{kind} {counts['made']}/{todo}")
         parts += [self._describe(key) for key in list(self._trainings)[:SHOWN_TRAININGS]]
-        return " · ".join([*parts, f"about {duration(self._estimate.left(self._graph))} left"])
+        return " · ".join([*parts, f"about {duration(self._estimate.left(self._state))} left"])
 
     def _render(self) -> Group:
         stages = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for column in ("", "from store", "done", "running", "waiting", "failed"):
             stages.add_column(column, justify="left" if not column else "right")
         for kind in KINDS:
-            counts = self._graph.counts(kind)
+            counts = self._state.counts(kind)
             shown = [counts[name] for name in ("stored", "made", "running", "waiting", "failed")]
             if any(shown):
                 stages.add_row(kind, *(str(count) if count else "·" for count in shown))
         spent = time.monotonic() - self._started
-        left = self._estimate.left(self._graph)
-        head = Text(f"{self._graph.plan.experiment.name}  {duration(spent)} so far, about {duration(left)} left")
+        left = self._estimate.left(self._state)
+        head = Text(f"{self._state.plan.experiment.name}  {duration(spent)} so far, about {duration(left)} left")
         trainings = [Text("  " + self._describe(key)) for key in list(self._trainings)[:SHOWN_TRAININGS]]
         return Group(head, stages, *trainings, *([self._measured()] if self._groups else []))
 
     def _describe(self, key: str) -> str:
         """One line on a running training: its label, how far it is, what it reports."""
-        values, label = self._trainings[key], self._graph.plan.nodes[key].label
-        settings = self._graph.plan.nodes[key].payload
-        shown = []
-        if "update" in values:
-            total = values.get("updates", settings.get("settings", {}).get("updates", 0))
-            shown.append(f"{values['update'] / max(total, 1):4.0%}")
-        if "epoch" in values:
-            total = settings.get("training", {}).get("epochs", 0)
-            shown.append(f"{values['epoch'] / max(total, 1):4.0%}")
+        values, artifact = self._trainings[key], self._state.plan.artifacts[key]
+        done = artifact.progress(values)
+        shown = [] if done is None else [f"{done:4.0%}"]
         for name in ("mean_return", "loss", "action"):
             if isinstance(values.get(name), int | float) and math.isfinite(values[name]):
                 shown.append(f"{name.replace('_', ' ')} {values[name]:.4g}")
-        return f"{label}: {', '.join(shown)}"
+        return f"{self._state.plan.name(key)}: {', '.join(shown)}"
 
     def _measured(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

@@ -14,9 +14,12 @@ from typing import Any
 
 import yaml
 
-from orchestrator.errors import ConfigError
+from orchestrator.exceptions import ConfigError
 
 KeyPath = tuple[str, ...]
+
+EXPERT_CHOICES = frozenset({"source", "algorithm", "recipe"})
+"""Keys of ``experts:`` that choose experts; beside them stand the recipe's own settings."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,14 +34,14 @@ _Loader.add_implicit_resolver(
 
 
 @dataclass
-class Source:
+class YamlSource:
     """A configuration and the origin of each of its values."""
 
     name: str
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
 
-    def origin(self, path: Iterable[Any]) -> str:
+    def origin(self, path: Iterable[object]) -> str:
         """Where the value at ``path``, or else the nearest one around it, was written."""
         keys = tuple(str(key) for key in path)
         for end in range(len(keys), -1, -1):
@@ -46,8 +49,23 @@ class Source:
                 return self.origins[keys[:end]]
         return self.name
 
-    def set(self, path: KeyPath, value: Any, origin: str) -> None:
-        """Put ``value`` at ``path``; a mapping is merged into what is there, anything else replaces it."""
+    def set(self, path: KeyPath, value: object, origin: str) -> None:
+        """Put ``value`` at ``path``.
+
+        A mapping is merged into what is there, anything else replaces it. Two sections read as people mean them: a
+        list of methods selects among those that are there, with their settings, and adds the others; experts that are
+        chosen anew (by source, algorithm or recipe) replace the ones before, settings and all.
+        """
+        if path == ("methods",) and isinstance(value, list) and isinstance(self._at(path), Mapping):
+            there = self._at(path)
+            kept = {str(name): there.get(str(name), {}) for name in value}
+            self._forget(path)
+            self.origins[path] = origin
+            self._put(path, kept)
+            return
+        if path == ("experts",) and isinstance(value, Mapping) and not EXPERT_CHOICES.isdisjoint(value):
+            self._forget(path)
+            self._put(path, {})
         if isinstance(value, Mapping) and value:
             self.origins.setdefault(path, origin)
             if isinstance(self._at(path), list):  # `methods: [a, b]` and `methods: {a: {...}}` say the same thing
@@ -55,12 +73,21 @@ class Source:
             for key, item in value.items():
                 self.set((*path, str(key)), item, origin)
             return
-        self.origins = {key: where for key, where in self.origins.items() if key[: len(path)] != path}
+        self._forget(path)
         self.origins[path] = origin
         self._put(path, value)
 
-    def copy(self) -> Source:
-        return Source(self.name, _deepcopy(self.data), dict(self.origins))
+    def names(self, path: KeyPath) -> list[str]:
+        """Keys of the mapping, or items of the list, at ``path``; none where there is neither."""
+        there = self._at(path)
+        return [str(name) for name in there] if isinstance(there, list | Mapping) else []
+
+    def _forget(self, path: KeyPath) -> None:
+        """Drop the origins of a value and of everything below it."""
+        self.origins = {key: where for key, where in self.origins.items() if key[: len(path)] != path}
+
+    def copy(self) -> YamlSource:
+        return YamlSource(self.name, _deepcopy(self.data), dict(self.origins))
 
     def _at(self, path: KeyPath) -> Any:
         here: Any = self.data
@@ -68,7 +95,7 @@ class Source:
             here = here.get(key) if isinstance(here, Mapping) else None
         return here
 
-    def _put(self, path: KeyPath, value: Any) -> None:
+    def _put(self, path: KeyPath, value: object) -> None:
         here = self.data
         for key in path[:-1]:
             if isinstance(here.get(key), list):
@@ -79,7 +106,7 @@ class Source:
         here[path[-1]] = _deepcopy(value)
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> YamlSource:
     """Read a YAML file. ConfigError with file and line if it cannot be read, is no mapping, or repeats a key."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -96,23 +123,24 @@ def read(path: Path) -> Source:
         raise ConfigError(f"{path}: this is not YAML: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}:1: an experiment file is a mapping (`name: …`, `benchmarks: …`), not {data!r:.60}.")
-    source = Source(str(path), data)
+    source = YamlSource(str(path), data)
     _record_lines(node, (), source)
     return source
 
 
-def parse_assignment(text: str) -> tuple[KeyPath, Any]:
-    """``"training.epochs=10"`` as a path and a value, the value read as YAML."""
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``"training.epochs=10"`` as a dotted name and a value, the value read as YAML."""
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {text}: write it as key=value, for example --set training.epochs=10.")
     try:
-        return tuple(key.strip().split(".")), yaml.load(value, Loader=_Loader)
+        return key.strip(), yaml.load(value, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not YAML: {error}.") from None
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"--set {text}: the value is not YAML: {reason}.") from None
 
 
-def _record_lines(node: yaml.Node | None, path: KeyPath, source: Source) -> None:
+def _record_lines(node: yaml.Node | None, path: KeyPath, source: YamlSource) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
@@ -129,7 +157,7 @@ def _record_lines(node: yaml.Node | None, path: KeyPath, source: Source) -> None
             _record_lines(item, (*path, str(index)), source)
 
 
-def _deepcopy(value: Any) -> Any:
+def _deepcopy(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _deepcopy(item) for key, item in value.items()}
     if isinstance(value, list):

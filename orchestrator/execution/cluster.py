@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UserError
-from orchestrator.schema import Resources, TaskResources
+from orchestrator.config.sections import Resources, TaskResources
+from orchestrator.exceptions import UserError
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -143,7 +143,7 @@ def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
 
 def package_folders() -> list[Path]:
     """The folders of this project's packages, sent along to a cluster so that it runs the driver's own code."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     return [root / name for name in PACKAGES]
 
 

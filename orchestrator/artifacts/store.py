@@ -15,18 +15,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.fs as pafs
 
-from orchestrator.errors import UserError
+from orchestrator.exceptions import UserError
 
 MANIFEST = "artifact.json"
 FULL_BYTES = 64 * 2**20
@@ -104,11 +102,11 @@ class Store:
             raise FileNotFoundError(f"{self.uri} holds no {kind} {key}")
         return target
 
-    def manifest(self, kind: str, key: str) -> dict[str, Any]:
-        """What the artifact says of itself: payload, parents, seconds, git, versions, summary."""
+    def read_manifest(self, kind: str, key: str) -> str:
+        """The text of an artifact's manifest (``orchestrator.artifacts.manifest``)."""
         with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
-            manifest: dict[str, Any] = json.loads(stream.read())
-        return manifest
+            text: str = stream.read().decode()
+        return text
 
     def workspaces(self, kind: str) -> Path:
         """The local folder that holds the checkpoints of a kind's unfinished artifacts."""
@@ -116,11 +114,11 @@ class Store:
 
     # Making one
 
-    def make(self, kind: str, key: str, build: Callable[[Path, Workspace], dict[str, Any]]) -> bool:
+    def make(self, kind: str, key: str, build: Callable[[Path, Workspace], Callable[[float], str]]) -> bool:
         """Make the artifact unless it is there; True if this call made it.
 
-        ``build(folder, workspace)`` writes the artifact's files into ``folder`` and returns its manifest;
-        the workspace holds its checkpoints and survives a kill.
+        ``build(folder, workspace)`` writes the artifact's files into ``folder`` and returns what makes the text of its
+        manifest from the seconds that it took; the workspace holds its checkpoints and survives a kill.
         """
         with self._claim(kind, key):
             if self.exists(kind, key):
@@ -129,8 +127,7 @@ class Store:
             workspace = Workspace(self, kind, key)
             with self._staging(kind, key) as staging:
                 manifest = build(staging, workspace)
-                manifest["seconds"] = round(workspace.seconds(), 3)
-                (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+                (staging / MANIFEST).write_text(manifest(round(workspace.seconds(), 3)))
                 self._publish(staging, kind, key)
             workspace.clear()
         return True

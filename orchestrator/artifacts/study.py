@@ -1,0 +1,77 @@
+"""Study: the outcome of a search, kept as an artifact so that the same search is never run twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.artifacts.artifact import Content, Json, content_key
+from orchestrator.artifacts.manifest import Manifest
+from orchestrator.artifacts.store import Store, Workspace
+
+KIND, VERSION = "study", 1
+TRIALS = "trials.json"
+
+Settings = dict[str, Json]
+"""Values by the names of settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A trial that ended.
+
+    Attributes:
+        value: Mean return on the held-out specs.
+        epochs: Epochs that it was trained for.
+        complete: Whether these were all of them.
+    """
+
+    settings: Settings
+    value: float
+    epochs: int
+    complete: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyArtifact:
+    """The best settings of a search, under a key that names everything that they depend on."""
+
+    content: Content
+    parents: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Twenty hexadecimal digits that name the content."""
+        return content_key(KIND, VERSION, self.content)
+
+    def stored(self, store: Store) -> Settings | None:
+        """The best settings, if the search has ended."""
+        return self.best(store) if store.exists(KIND, self.key) else None
+
+    def best(self, store: Store) -> Settings:
+        """The best settings of a stored study."""
+        best = Manifest.load(store, KIND, self.key).summary["best"]
+        assert isinstance(best, dict)
+        return best
+
+    def make(self, store: Store, run: Callable[[Workspace], list[Outcome]]) -> Settings:
+        """Run the trials unless the study is stored; the best settings."""
+        manifest = Manifest.of(KIND, self.key, "search", self.content, self.parents, "cpu", 1)
+
+        def build(folder: Path, workspace: Workspace) -> Callable[[float], str]:
+            outcomes = run(workspace)
+            winner = best_of(outcomes)
+            (folder / TRIALS).write_text(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1))
+            summary: dict[str, Json] = {"best": winner.settings, "value": winner.value, "trials": len(outcomes)}
+            return lambda seconds: dataclasses.replace(manifest, seconds=seconds, summary=summary).text()
+
+        if store.make(KIND, self.key, build):
+            Manifest.load(store, KIND, self.key).record(store)
+        return self.best(store)
+
+
+def best_of(outcomes: list[Outcome]) -> Outcome:
+    """The best of the complete trials; of all, where none was trained to the end."""
+    return max([outcome for outcome in outcomes if outcome.complete] or outcomes, key=lambda outcome: outcome.value)

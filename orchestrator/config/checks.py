@@ -1,0 +1,125 @@
+"""Checks of an experiment across its keys: each raises a ConfigError with the line to blame and the remedy."""
+
+from __future__ import annotations
+
+import math
+
+from results.problems import ResultsError
+
+from hypogen import envs, zoo
+from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.experts import ALGORITHMS
+from hypogen.generators import GENERATORS
+from orchestrator.artifacts import PROBES
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.search_space import check_space
+from orchestrator.config.yaml_source import YamlSource
+from orchestrator.exceptions import ConfigError
+from results import check_table
+
+
+def check_experiment(experiment: Experiment, source: YamlSource) -> None:
+    """Everything that no key can tell alone."""
+    for name in experiment.benchmarks:
+        benchmark = get_benchmark(name)
+        _check_variables(benchmark, source)
+        _check_experts(experiment, benchmark, source)
+        _check_splits(experiment, benchmark, source)
+        _check_adaptation(experiment, benchmark, source)
+    _check_measurements(experiment, source)
+    _check_table(experiment, source)
+    if experiment.search is not None:
+        check_space(experiment, experiment.search, source)
+
+
+def _check_variables(benchmark: Benchmark, source: YamlSource) -> None:
+    try:
+        envs.check(benchmark)
+    except ValueError as error:
+        raise ConfigError(f"{source.origin(('benchmarks',))}: benchmarks: {error}") from None
+
+
+def _check_table(experiment: Experiment, source: YamlSource) -> None:
+    try:
+        check_table(experiment.table)
+    except ResultsError as error:
+        raise ConfigError(f"{source.origin(('table',))}: table: {error}") from None
+
+
+def _check_adaptation(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
+    """A few-shot method cannot adapt on more demonstrations of a spec than there are."""
+    there = experiment.demonstrations.count(benchmark)
+    for method, settings in experiment.methods.items():
+        wanted = getattr(settings, "adaptation_episodes", None)
+        if wanted is not None and wanted > there:
+            where = source.origin(("methods", method, "adaptation_episodes"))
+            raise ConfigError(
+                f"{where}: {method}.adaptation_episodes: {wanted} is more than demonstrations.episodes ({there}). "
+                "Raise those, or leave it out to adapt on all there are."
+            )
+
+
+def _check_warmup(experiment: Experiment, benchmark: Benchmark, specs: int, source: YamlSource) -> None:
+    """A training must be longer than its warm-up; where episodes may end early, that is seen later."""
+    training = experiment.training
+    samples = experiment.demonstrations.count(benchmark) * benchmark.episode_steps
+    steps = training.epochs * math.prod(training.epoch_parts(specs, samples))
+    if experiment.generators and training.warmup_steps >= steps:
+        raise ConfigError(
+            f"{source.origin(('training', 'warmup_steps'))}: training.warmup_steps: {training.warmup_steps} leaves "
+            f"nothing of a training on {benchmark.name}: at most {steps} steps. Give less, or raise training.epochs."
+        )
+
+
+def _check_measurements(experiment: Experiment, source: YamlSource) -> None:
+    """Probes and evaluation during training must have something to look at."""
+    every, epochs = experiment.evaluation.during_training_every, experiment.training.epochs
+    if every is not None and every >= epochs:
+        raise ConfigError(
+            f"{source.origin(('evaluation', 'during_training_every'))}: evaluation.during_training_every: {every} is "
+            f"not within the training of {epochs} epochs. Give less, or raise training.epochs."
+        )
+    where = source.origin(("probes",))
+    for probe in experiment.probes:
+        able = [name for name, entry in GENERATORS.items() if PROBES[probe].applies(entry)]
+        if not set(able) & set(experiment.generators):
+            raise ConfigError(
+                f"{where}: probes: no method here can be probed with {probe}. Add one of: {', '.join(able)}."
+            )
+    if experiment.probes and experiment.evaluation.selection != "final":
+        raise ConfigError(f"{where}: probes: they look at the final generator. Leave evaluation.selection at `final`.")
+
+
+def _check_experts(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
+    if experiment.experts.source == "zoo":
+        if benchmark.name not in zoo.benchmarks():
+            raise ConfigError(
+                f"{source.origin(('experts', 'source'))}: experts.source: the zoo has no experts for {benchmark.name}, "
+                f"only for {', '.join(zoo.benchmarks()) or 'none'}. Train some: `experts: {{recipe: fast}}`."
+            )
+        return
+    algorithm = experiment.experts.algorithm
+    if ALGORITHMS[algorithm].simulator != benchmark.simulator.name:
+        fit = [name for name, entry in ALGORITHMS.items() if entry.simulator == benchmark.simulator.name]
+        raise ConfigError(
+            f"{source.origin(('experts', 'algorithm'))}: experts.algorithm: {algorithm} makes no experts for "
+            f"{benchmark.name}. Write `experts: {{algorithm: {fit[0]}}}`; known for it: {', '.join(fit)}."
+        )
+
+
+def _check_splits(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
+    try:
+        among = experiment.specs.indices(benchmark)
+    except ValueError as error:
+        raise ConfigError(f"{source.origin(('specs', 'values'))}: specs.values: {error}") from None
+    for seed in experiment.split.seeds:
+        try:
+            split = experiment.split.resolve(benchmark, among, seed)
+        except ValueError as error:
+            raise ConfigError(f"{source.origin(('split',))}: split: {benchmark.name}: {error}") from None
+        outside = set(split.train + split.test) - set(among)
+        if outside:
+            raise ConfigError(
+                f"{source.origin(('split',))}: split: {benchmark.name}: specs that `specs:` leaves out are split."
+            )
+        _check_warmup(experiment, benchmark, len(split.train), source)

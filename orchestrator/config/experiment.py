@@ -1,0 +1,187 @@
+"""Experiment: what an experiment file says, checked key by key. Checks across keys stand in ``config.checks``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
+
+import pydantic
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
+
+from hypogen.benchmarks import BENCHMARKS, Benchmark
+from hypogen.errors import did_you_mean
+from hypogen.experts import ALGORITHMS
+from hypogen.generators import GENERATORS
+from hypogen.policy import PolicyShape
+from hypogen.training import TrainingSettings
+from orchestrator.artifacts import PROBES
+from orchestrator.config.sections import (
+    DemonstrationChoice,
+    EvaluationChoice,
+    ExpertChoice,
+    Resources,
+    Search,
+    Section,
+    SpecChoice,
+    SplitChoice,
+)
+
+METHODS = ("expert", *GENERATORS)
+T = TypeVar("T")
+
+
+def _settings(kind: type[T], base: T, value: object) -> T:
+    """``base`` (a settings dataclass) with the mapping ``value`` on top; every problem names its key."""
+    if isinstance(value, kind):
+        return value
+    if value is None:
+        return base
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("mapping", "write it as `key: value` lines")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    checked = {}
+    for key, item in value.items():
+        if key not in fields:
+            raise PydanticCustomError("key", f"unknown key '{key}': {did_you_mean(str(key), fields)}", {"key": key})
+        try:
+            checked[key] = _adapter(kind, key).validate_python(item)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            raise PydanticCustomError("type", f"{first['msg']} (got {item!r})", {"key": key}) from None
+    try:
+        return cast(T, dataclasses.replace(cast(Any, base), **checked))
+    except ValueError as error:
+        # A message begins with the key that is at fault.
+        named = [word for word in re.findall(r"\w+", str(error)) if word in checked]
+        raise PydanticCustomError("value", str(error), {"key": named[0] if named else ""}) from None
+
+
+@cache
+def _adapter(kind: type, key: str) -> TypeAdapter[Any]:
+    """What checks one field of a settings dataclass."""
+    return TypeAdapter(typing.get_type_hints(kind)[key], config=ConfigDict(allow_inf_nan=False))
+
+
+def _expert(value: object) -> ExpertChoice:
+    if isinstance(value, ExpertChoice):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("mapping", "write it as `{recipe: fast}` or `{source: zoo}`")
+    changes = dict(value)
+    origin = changes.pop("source", "train")
+    if origin not in ("train", "zoo"):
+        raise PydanticCustomError("source", f"must be train or zoo (got {origin!r})", {"key": "source"})
+    if origin == "zoo":
+        if changes:
+            key = next(iter(changes))
+            raise PydanticCustomError(
+                "zoo", "the zoo's experts are trained already: leave this out, or `source: zoo`", {"key": str(key)}
+            )
+        return ExpertChoice(source="zoo")
+    algorithm = str(changes.pop("algorithm", next(iter(ALGORITHMS))))
+    recipes = ALGORITHMS[algorithm].recipes if algorithm in ALGORITHMS else {}
+    recipe = str(changes.pop("recipe", next(iter(recipes), "")))
+    for key, value, known in (("algorithm", algorithm, ALGORITHMS), ("recipe", recipe, recipes)):
+        if value not in known:
+            raise PydanticCustomError(key, f"unknown {key} {value!r}: {did_you_mean(value, known)}", {"key": key})
+    return ExpertChoice("train", algorithm, recipe, _settings(type(recipes[recipe]), recipes[recipe], changes))
+
+
+def _methods(value: object) -> dict[str, Any]:
+    if isinstance(value, list):
+        value = {str(name): {} for name in value}
+    if not isinstance(value, Mapping) or not value:
+        raise PydanticCustomError("methods", "name at least one method, for example `methods: [expert, hypogen]`")
+    chosen: dict[str, Any] = {}
+    for name, changes in value.items():
+        if name not in METHODS:
+            raise PydanticCustomError(
+                "method", f"unknown method '{name}': {did_you_mean(str(name), METHODS)}", {"key": name}
+            )
+        if name == "expert":
+            if changes:
+                raise PydanticCustomError(
+                    "expert", "an expert has no settings here; they stand under `experts:`", {"key": name}
+                )
+            chosen[name] = None
+            continue
+        kind = GENERATORS[name].settings
+        try:
+            chosen[name] = _settings(kind, kind(), changes or {})
+        except PydanticCustomError as error:
+            key = (error.context or {}).get("key", "")
+            raise PydanticCustomError(
+                "settings", error.message_template, {"key": f"{name}.{key}".rstrip(".")}
+            ) from None
+    return chosen
+
+
+def _benchmarks(value: object) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names:
+        raise PydanticCustomError(
+            "benchmarks", "name at least one benchmark, for example `benchmarks: [cheetah-speed]`"
+        )
+    names = list(map(str, names))
+    for index, name in enumerate(names):
+        if name not in BENCHMARKS:
+            raise PydanticCustomError(
+                "benchmark", f"unknown benchmark {name!r}: {did_you_mean(name, BENCHMARKS)}", {"key": str(index)}
+            )
+    return list(dict.fromkeys(names))
+
+
+def _probes(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise PydanticCustomError("probes", "write a list, for example `probes: [random_start]`")
+    for index, name in enumerate(map(str, value)):
+        if name not in PROBES:
+            raise PydanticCustomError(
+                "probe", f"unknown probe {name!r}: {did_you_mean(name, PROBES)}", {"key": str(index)}
+            )
+    return list(map(str, value))
+
+
+def _policy(value: object) -> PolicyShape | None:
+    if value is None or isinstance(value, PolicyShape):
+        return value
+    return _settings(PolicyShape, PolicyShape(), value)
+
+
+class Experiment(Section):
+    """One checked experiment without a grid: what a cell of the file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    benchmarks: Annotated[list[str], BeforeValidator(_benchmarks)]
+    methods: Annotated[dict[str, Any], BeforeValidator(_methods)]
+    specs: SpecChoice = SpecChoice()
+    split: SplitChoice = SplitChoice()
+    policy: Annotated[Any, BeforeValidator(_policy)] = None
+    experts: Annotated[ExpertChoice, BeforeValidator(_expert)] = ExpertChoice()
+    demonstrations: DemonstrationChoice = DemonstrationChoice()
+    training: Annotated[
+        TrainingSettings, BeforeValidator(lambda v: _settings(TrainingSettings, TrainingSettings(), v))
+    ] = TrainingSettings()
+    evaluation: EvaluationChoice = EvaluationChoice()
+    probes: Annotated[list[str], BeforeValidator(_probes)] = []
+    resources: Resources = Resources()
+    search: Search | None = None
+    table: str = "main"
+
+    @property
+    def generators(self) -> list[str]:
+        """The methods that are trained on demonstrations."""
+        return [method for method in self.methods if method != "expert"]
+
+    def shape(self, benchmark: Benchmark) -> PolicyShape:
+        """The generated policy's shape; by default the paper's for the benchmark's simulator."""
+        return self.policy or PolicyShape(layers=benchmark.policy_layers)

@@ -1,0 +1,135 @@
+"""Loading an experiment file: its profiles, the cells of its grid, and all that can be wrong with it.
+
+    source = load("experiments/ablation_k.yaml", profile="smoke", assignments=["seed=1"])
+    cells = expand(source)        # one checked Experiment for every point of the grid
+
+Everything wrong with a file is a ConfigError that names the line and the remedy, and is raised here: before Ray
+starts and before anything is written. Profiles that are not used are checked as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydantic
+
+from hypogen.errors import did_you_mean
+from orchestrator.artifacts.artifact import Json
+from orchestrator.config.checks import check_experiment
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.explanation import explain
+from orchestrator.config.setting import Effect, Setting
+from orchestrator.config.yaml_source import YamlSource, parse_assignment, read
+from orchestrator.exceptions import ConfigError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: the values it sets, by the names of settings, and the experiment they give."""
+
+    values: dict[str, Json]
+    experiment: Experiment
+
+
+def load(path: str | Path, profile: str | None = None, assignments: Iterable[str] = ()) -> YamlSource:
+    """The file with the profile and then the ``--set`` assignments on top. ConfigError if any cannot be read.
+
+    Profile and assignments are part of the experiment's name (``ablation_k-smoke``, ``ablation_k-smoke-1f0c3a``), so
+    the rows of a changed experiment never take the place of the file's own. Assignments that change nothing that is
+    measured, and those beside ``name=…``, leave the name alone.
+    """
+    source = read(Path(path))
+    profiles = source.data.pop("profiles", None) or {}
+    if not isinstance(profiles, Mapping):
+        raise ConfigError(f"{source.origin(('profiles',))}: profiles: write them as `name: {{setting: value}}` lines.")
+    source.data.setdefault("name", Path(path).stem)
+    for name in profiles:
+        changed = _with_profile(source, profiles, str(name))
+        if name == profile:
+            continue
+        expand(changed)
+    if profile is not None:
+        if profile not in profiles:
+            known = did_you_mean(profile, map(str, profiles)) if profiles else "This file has none."
+            raise ConfigError(f"{path}: unknown profile '{profile}': {known}")
+        source = _with_profile(source, profiles, profile)
+    _assign(source, list(assignments))
+    return source
+
+
+def _with_profile(source: YamlSource, profiles: Mapping[str, Json], name: str) -> YamlSource:
+    """A copy of the file with one of its profiles on top, and in its name."""
+    changed = source.copy()
+    settings = profiles[name] or {}
+    if not isinstance(settings, Mapping):
+        where = source.origin(("profiles", name))
+        raise ConfigError(f"{where}: profiles.{name}: write it as `setting: value` lines, not {settings!r}.")
+    for key, value in settings.items():
+        setting = Setting.parse(str(key))
+        setting.put(changed, value, source.origin(("profiles", name, key)))
+        for inner, line in source.origins.items():  # a value inside a section keeps its own line
+            if inner[:3] == ("profiles", name, str(key)) and len(inner) > 3:
+                changed.origins[(*setting.path, *inner[3:])] = line
+    changed.data["name"] = f"{source.data['name']}-{name}"
+    return changed
+
+
+def _assign(source: YamlSource, assignments: list[str]) -> None:
+    """Apply ``--set`` assignments, and add a digest of those that change what is measured to the name."""
+    before, changes = source.data["name"], {}
+    for text in assignments:
+        name, value = parse_assignment(text)
+        setting = Setting.parse(name)
+        setting.put(source, value, f"--set {text}")
+        if setting.effect is not Effect.NOTHING or setting.path[0] in ("grid", "search"):
+            changes[".".join(setting.path)] = value
+    if changes and source.data["name"] == before:
+        text = json.dumps(changes, sort_keys=True, default=str)
+        source.data["name"] = f"{before}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def expand(source: YamlSource) -> list[Cell]:
+    """Every cell of the grid, checked. ConfigError at the first that makes no sense."""
+    base = source.copy()
+    grid = base.data.pop("grid", None) or {}
+    if not isinstance(grid, Mapping):
+        raise ConfigError(f"{source.origin(('grid',))}: grid: write it as `setting: [values]` lines.")
+    first = check(base)
+    settings = {str(key): Setting.parse(str(key)) for key in grid}
+    for (name, setting), values in zip(settings.items(), grid.values(), strict=True):
+        where = source.origin(("grid", name))
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{where}: grid.{name}: give a list of at least one value, not {values!r}.")
+        _check_grid_key(setting, first, where)
+    cells = []
+    for values in itertools.product(*grid.values()):
+        point = base.copy()
+        for (name, setting), value in zip(settings.items(), values, strict=True):
+            index = grid[name].index(value)
+            setting.put(point, value, source.origin(("grid", name, index)))
+        cells.append(Cell(dict(zip(settings, values, strict=True)), check(point)))
+    return cells
+
+
+def check(source: YamlSource) -> Experiment:
+    """The typed experiment. ConfigError with origin and remedy for the first problem."""
+    try:
+        experiment = Experiment.model_validate(source.data)
+    except pydantic.ValidationError as error:
+        raise ConfigError(explain(error, source)) from None
+    check_experiment(experiment, source)
+    return experiment
+
+
+def _check_grid_key(setting: Setting, experiment: Experiment, where: str) -> None:
+    """A grid may vary any setting that exists and changes what is measured."""
+    setting.find(experiment, where)
+    if setting.effect is Effect.NOTHING:
+        raise ConfigError(
+            f"{where}: a grid over {setting} changes nothing that is measured; vary methods, training, split, …"
+        )

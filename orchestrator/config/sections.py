@@ -1,0 +1,171 @@
+"""Sections of an experiment file: one model per section, with the defaults, which are the paper's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from hypogen.benchmarks import Benchmark
+from hypogen.experts import RECIPES
+from hypogen.splits import Split, evenly_spaced_split, explicit_split, random_split
+from orchestrator.artifacts.artifact import Json
+
+DEFAULT_RECIPE = "paper"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SpecChoice(Section):
+    """A part of a benchmark's grid: every n-th spec, or a list. The default is the whole grid."""
+
+    every: int = Field(default=1, ge=1)
+    values: list[list[float]] | None = None
+
+    def indices(self, benchmark: Benchmark) -> tuple[int, ...]:
+        if self.values is None:
+            return tuple(range(0, len(benchmark.grid), self.every))
+        return tuple(sorted({benchmark.index(tuple(spec)) for spec in self.values}))
+
+
+class SplitChoice(Section):
+    """Which specs train and which test; what is left out follows the paper's protocol for the benchmark."""
+
+    kind: Literal["random", "evenly_spaced", "explicit"] | None = None
+    train_fraction: float | None = Field(default=None, gt=0, lt=1)
+    test_fraction: float | None = Field(default=None, gt=0, lt=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    train: list[list[float]] | None = None
+    test: list[list[float]] | None = None
+
+    def resolve(self, benchmark: Benchmark, among: tuple[int, ...], seed: int) -> Split:
+        """The split of the specs ``among`` for one seed. ValueError when it is impossible."""
+        kind = self.kind or ("explicit" if self.train is not None else benchmark.split)
+        fraction = self.train_fraction or benchmark.train_fraction
+        if kind == "explicit":
+            if self.train is None or self.test is None:
+                raise ValueError("an explicit split needs `train` and `test`, each a list of specs")
+            return explicit_split(benchmark, self.train, self.test)
+        if kind == "random":
+            return random_split(len(benchmark.grid), fraction, seed, self.test_fraction, among=among)
+        chosen = evenly_spaced_split(len(among), fraction)
+        return Split(tuple(among[i] for i in chosen.train), tuple(among[i] for i in chosen.test))
+
+    def kind_for(self, benchmark: Benchmark) -> str:
+        return self.kind or ("explicit" if self.train is not None else benchmark.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertChoice:
+    """Which experts: the zoo's ready ones, scripted ones, or trained ones by a recipe with the experiment's changes."""
+
+    source: Literal["train", "zoo"] = "train"
+    algorithm: str = "td3"
+    recipe: str = DEFAULT_RECIPE
+    settings: Any = RECIPES[DEFAULT_RECIPE]  # the algorithm's own dataclass
+
+
+class DemonstrationChoice(Section):
+    """Episodes a spec (default: the paper's for the benchmark); in ManiSkill successful ones only.
+
+    ``noise``: deviation of what disturbs the experts' actions while they show what they would do (the paper: 0).
+    ``discount`` is of the values in ManiSkill's demonstrations; MuJoCo's are the experts' critics'.
+    """
+
+    episodes: int | None = Field(default=None, ge=1)
+    noise: float = Field(default=0.0, ge=0)
+    discount: float = Field(default=0.99, ge=0, lt=1)
+
+    def count(self, benchmark: Benchmark) -> int:
+        return self.episodes or benchmark.demonstrations
+
+
+class EvaluationChoice(Section):
+    """Episodes a spec (default: the paper's for the benchmark), and which specs are rolled out.
+
+    ``during_training_every``: epochs between two policies that are rolled out as well, for return against epoch.
+    ``selection: best_test`` takes for the episodes, of all these policies and the final one, the policy with the best
+    mean return *on the test specs*: only to compare with the authors, who do, and marked in every row.
+    """
+
+    episodes: int | None = Field(default=None, ge=1)
+    roles: list[Literal["train", "test"]] = Field(default=["test"], min_length=1)
+    during_training_every: int | None = Field(default=None, ge=1)
+    selection: Literal["final", "best_test"] = "final"
+
+    @pydantic.model_validator(mode="after")
+    def _selectable(self) -> EvaluationChoice:
+        if self.selection == "best_test" and self.during_training_every is None:
+            raise ValueError("selection best_test chooses among the policies of during_training_every: give that too")
+        if self.during_training_every is not None and "test" not in self.roles:
+            raise ValueError("during_training_every rolls out test specs: add `test` to roles")
+        return self
+
+    def epochs(self, last: int) -> list[int]:
+        """The epochs before the ``last`` whose policies are rolled out."""
+        every = self.during_training_every
+        return list(range(every, last, every)) if every else []
+
+
+class TaskResources(Section):
+    """What one task takes. ``gpu`` is dropped on a cluster without GPUs; ``threads`` is for PyTorch."""
+
+    cpu: float = Field(default=1.0, ge=0)
+    gpu: float = Field(default=0.0, ge=0)
+    threads: int = Field(default=1, ge=1)
+
+
+class RolloutResources(Section):
+    """The pool of rollout actors. ``workers: 0`` means one for every CPU of the cluster.
+
+    By default they reserve nothing, so that a cluster that loses a node never leaves a training without room.
+    """
+
+    workers: int = Field(default=0, ge=0)
+    cpu: float = Field(default=0.0, ge=0, lt=1)
+    deadline_s: float = Field(default=900.0, gt=0)
+
+
+class Resources(Section):
+    """``gpus``: use them if the cluster has some now (auto), ask for them although none runs yet (always), never."""
+
+    expert: TaskResources = TaskResources(gpu=1.0)
+    generator: TaskResources = TaskResources(gpu=0.25)
+    rollout: RolloutResources = RolloutResources()
+    gpus: Literal["auto", "always", "never"] = "auto"
+
+
+class Range(Section):
+    """One dimension of a search: exactly one of the three."""
+
+    choice: list[Json] | None = Field(default=None, min_length=1)
+    uniform: tuple[float, float] | None = None
+    loguniform: tuple[float, float] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one(self) -> Range:
+        given = [name for name in ("choice", "uniform", "loguniform") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of choice, uniform, loguniform")
+        bounds = self.uniform or self.loguniform
+        if bounds and not bounds[0] < bounds[1]:
+            raise ValueError("the lower bound must be below the upper one")
+        if self.loguniform and self.loguniform[0] <= 0:
+            raise ValueError("loguniform needs a lower bound above 0")
+        return self
+
+
+class Search(Section):
+    """Optuna (TPE) proposes settings, ASHA stops the poor ones early; both see only specs held out from *training*."""
+
+    method: str
+    space: dict[str, Range] = Field(min_length=1)
+    trials: int = Field(default=20, ge=1)
+    validation_fraction: float = Field(default=0.25, gt=0, lt=1)
+    episodes: int = Field(default=2, ge=1)
+    rungs: int = Field(default=3, ge=1)
+    reduction: float = Field(default=3.0, gt=1)

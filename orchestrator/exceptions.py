@@ -1,0 +1,23 @@
+"""Errors that a user can act on: each names what is wrong, where, and the remedy."""
+
+import signal
+
+
+class UserError(Exception):
+    """Something the user gave cannot be used: printed, exit status 2, before anything is written."""
+
+
+class ConfigError(UserError):
+    """An experiment file, or a ``--set``, that does not make sense."""
+
+
+class SweepFailed(Exception):
+    """Something that was asked for could not be made. The command prints it and exits with status 1."""
+
+
+class Interrupted(Exception):
+    """A signal asked the sweep to end. The command says how to go on and exits with 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}: the same command continues from what is done")
+        self.status = 128 + number

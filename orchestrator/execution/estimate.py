@@ -1,0 +1,73 @@
+"""Estimate of how long a plan takes: from what the store's artifacts took, else from figures of a two-core machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+from orchestrator.artifacts import ARTIFACTS, Artifact
+from orchestrator.artifacts.manifest import Manifest
+from orchestrator.execution.state import ExecutionState
+
+SAMPLES = 8
+"""Stored artifacts of a class that are looked at to learn how long one takes here."""
+
+
+class Estimate:
+    """Seconds per missing artifact, and for what is left to do."""
+
+    def __init__(self, state: ExecutionState, workers: int) -> None:
+        self._workers = max(workers, 1)
+        factors = {kind: measured_factor(state, kind) for kind in ARTIFACTS}
+        self._seconds = {
+            key: artifact.seconds * factors.get(type(artifact), 1.0) for key, artifact in state.missing.items()
+        }
+        self._begun: dict[str, float] = {}
+
+    def seconds(self, artifacts: Iterable[Artifact]) -> float:
+        """Seconds of work in all, if one worker did it."""
+        return sum(self._seconds[artifact.key] for artifact in artifacts)
+
+    def wall(self, state: ExecutionState) -> dict[str, float]:
+        """Seconds by kind, with the artifacts of a kind made side by side where there are workers for them."""
+        by_kind: dict[str, list[Artifact]] = defaultdict(list)
+        for key, artifact in state.missing.items():
+            if key not in state.made and key not in state.failures:
+                by_kind[artifact.kind].append(artifact)
+        return {kind: self.seconds(found) / self._parallel(len(found)) for kind, found in by_kind.items()}
+
+    def _parallel(self, count: int) -> int:
+        return max(1, min(self._workers, count))
+
+    def left(self, state: ExecutionState) -> float:
+        """Seconds until everything is made, less what the running artifacts have behind them."""
+        now = time.monotonic()
+        for key in state.running:
+            self._begun.setdefault(key, now)
+        behind: dict[str, float] = defaultdict(float)
+        for key in state.running:
+            share = min(now - self._begun[key], 0.95 * self._seconds[key])
+            behind[state.plan.artifacts[key].kind] += share / self._parallel(len(state.running))
+        return sum(max(seconds - behind[kind], 0.0) for kind, seconds in self.wall(state).items())
+
+
+def measured_factor(state: ExecutionState, kind: type[Artifact]) -> float:
+    """Measured over estimated seconds of a few stored artifacts of the plan; 1 when there are none."""
+    there = [a for a in state.plan.artifacts.values() if type(a) is kind and a.key not in state.missing]
+    ratios = [
+        Manifest.load(state.store, artifact.kind, artifact.key).seconds / max(artifact.seconds, 1e-9)
+        for artifact in there[:SAMPLES]
+        if state.store.exists(artifact.kind, artifact.key)
+    ]
+    return statistics.median(ratios) if ratios else 1.0
+
+
+def duration(seconds: float) -> str:
+    """``"42 s"``, ``"7 min"``, ``"3.5 h"``, ``"2.1 d"``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"

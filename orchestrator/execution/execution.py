@@ -1,0 +1,175 @@
+"""Execution: Ray makes whatever is missing of a plan; trainings and rollouts run at once, rows are written on the way.
+
+One wiring of plan, state, estimate, progress, pool and Tune, for a sweep and for the inputs of a search alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import ray
+from ray import ObjectRef
+from rich.console import Console
+
+from orchestrator.artifacts import Artifact
+from orchestrator.artifacts.artifact import Place
+from orchestrator.artifacts.manifest import Manifest
+from orchestrator.artifacts.store import Store
+from orchestrator.exceptions import Interrupted, UserError
+from orchestrator.execution.estimate import Estimate
+from orchestrator.execution.measured import write_run
+from orchestrator.execution.rollout_pool import Pool
+from orchestrator.execution.state import ExecutionState
+from orchestrator.execution.stopping import StopRequest, start_switch
+from orchestrator.execution.trainings import discard_left, train
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.runs import Run
+
+
+class Watcher(Protocol):
+    """Whoever watches an execution, such as ``console.progress``."""
+
+    def training(self, key: str, values: Mapping[str, float]) -> None:
+        """A training reported."""
+
+    def finished(self, artifact: Artifact) -> None:
+        """An artifact is whole."""
+
+    def completed(self, run: Run) -> None:
+        """A run's rows are written."""
+
+    def stopping(self) -> None:
+        """A signal arrived; trainings leave checkpoints."""
+
+    def refresh(self, ask: Callable[[], ObjectRef], final: bool = False) -> None:
+        """Time to renew the display; ``ask`` gives a reference to the aggregator's numbers."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where and how plans are executed.
+
+    Attributes:
+        console: Place of lines that are no display of an execution.
+        watcher: Makes whoever watches one execution.
+        most: Trainings at once; 0 for as many as fit.
+    """
+
+    store: Store
+    console: Console
+    stop: StopRequest
+    watcher: Callable[[Console, ExecutionState, Estimate], AbstractContextManager[Watcher]]
+    most: int = 0
+
+    def execute(self, plan: Plan, wanted: Iterable[Artifact] = ()) -> ExecutionState:
+        """Make everything that is missing, on the connected Ray; write each run's rows as soon as it is complete.
+
+        ``wanted``: artifacts that are needed even if no run asks for them. What failed does not stop what does not
+        need it. Raises Interrupted when a signal arrived, once every training has left a checkpoint.
+        """
+        state = ExecutionState(plan, self.store, wanted)
+        estimate = Estimate(state, workers=int(ray.cluster_resources().get("CPU", 1)))
+        with self.watcher(self.console, state, estimate) as watcher:
+            _Execution(self, state, watcher).run()
+        return state
+
+
+class _Execution:
+    """One execution of a plan."""
+
+    def __init__(self, session: Session, state: ExecutionState, watcher: Watcher) -> None:
+        self._session, self._state, self._watcher, self._stop = session, state, watcher, session.stop
+        self._resources = state.plan.experiment.resources
+        _check_shared(session.store)
+        discard_left(session.store)
+        self._switch = start_switch()
+        self._switched = False
+        self._pool = Pool(state, self._resources.rollout, self._done)
+
+    def run(self) -> None:
+        """Until everything is made or has failed, or a signal arrives."""
+        state = self._state
+        with self._stop.patiently():
+            for run in [run for run in state.missing_runs.values() if state.complete(run)]:
+                write_run(state.store, run)  # everything was there but its rows
+                self._watcher.completed(run)
+            if not state.finished(Place.TRIAL):
+                self._train()
+            while self._pool.busy or (self._stop.number is None and state.ready(Place.ACTOR)):
+                self._step(timeout_s=0.2)
+            self._watcher.refresh(self._pool.snapshot, final=True)
+            self._record_failures()
+
+    def _train(self) -> None:
+        try:
+            train(
+                self._state,
+                self._resources,
+                self._step,
+                self._done,
+                self._watcher.training,
+                self._switch,
+                self._stop,
+                self._session.most,
+            )
+        except Exception:
+            self._stop.check()  # whatever Tune makes of an Interrupted that was raised within it
+            raise
+
+    def _done(self, key: str) -> None:
+        completed = self._state.finish(key)
+        self._watcher.finished(self._state.plan.artifacts[key])
+        for run in completed:
+            write_run(self._state.store, run)
+            self._watcher.completed(run)
+
+    def _step(self, timeout_s: float = 0.0) -> None:
+        """Keep everything going that is not Tune's."""
+        if self._stop.number is not None and not self._switched:
+            self._switched = True
+            self._switch.turn_on.remote()
+            self._watcher.stopping()
+        if self._stop.overdue:
+            raise Interrupted(self._stop.number or 0)
+        self._pool.poll(timeout_s, hand_out=self._stop.number is None)
+        self._watcher.refresh(self._pool.snapshot)
+
+    def _record_failures(self) -> None:
+        """Note in the table ``provenance`` which artifacts failed and why; a later success replaces the row."""
+        for key, failure in self._state.failures.items():
+            manifest = Manifest.begin(self._state.plan.artifacts[key], "", 0)
+            manifest = dataclasses.replace(manifest, label=failure.name)
+            manifest.record(self._state.store, failure.reason, self._state.waiting_runs(key))
+
+
+def _check_shared(store: Store) -> None:
+    """On several nodes a folder must be one that all of them see."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if not store.local or len(nodes) < 2:
+        return
+    marker = f"{store.root}/.shared-{os.getpid()}"
+    store.fs.create_dir(store.root, recursive=True)
+    with store.fs.open_output_stream(marker) as stream:
+        stream.write(b"seen")
+    try:
+        probe = ray.remote(os.path.exists)
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        seen = {
+            node["NodeManagerAddress"]: probe.options(
+                num_cpus=0, scheduling_strategy=strategy(node["NodeID"], soft=False)
+            ).remote(marker)
+            for node in nodes
+        }
+        blind = [address for address, reference in seen.items() if not ray.get(reference)]
+    finally:
+        store.fs.delete_file(marker)
+    if blind:
+        raise UserError(
+            f"--storage {store.given}: the nodes {', '.join(blind)} do not see this folder. "
+            "Give one that all nodes mount, or a bucket such as s3://bucket/folder."
+        )

@@ -1,0 +1,174 @@
+"""Measured rows: from finished artifacts to the results' tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from results.result_store import ResultStore
+
+from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.generators import GENERATORS
+from orchestrator.artifacts import RolloutsArtifact
+from orchestrator.artifacts.artifact import Json
+from orchestrator.artifacts.manifest import Manifest
+from orchestrator.artifacts.store import Store
+from orchestrator.config.experiment import METHODS
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.runs import Run
+
+Row = dict[str, Json]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of a run, as the table ``episodes`` has it."""
+
+    spec_index: int
+    role: str
+    return_: float
+    row: Row
+
+
+def write_run(store: Store, run: Run) -> None:
+    """Write a run's episodes, its curve and then its row in ``runs``, whose presence says that the run is complete."""
+    results = ResultStore(store.results)
+    summary = Manifest.load(store, run.acting.kind, run.acting.key).summary
+    steps, parameters = summary["steps"], summary["parameters"]
+    assert isinstance(steps, int) and isinstance(parameters, int)
+    candidates = _candidates(store, run)
+    chosen = _selected(run, candidates)
+    results.write("episodes", run.key, [episode.row for episode in candidates[chosen]])
+    results.write("curves", run.key, curve_rows(store, run, candidates, chosen, steps))
+    as_text = {name: json.dumps(run.columns[name], sort_keys=True) for name in ("settings", "overrides")}
+    row = {**run.columns, **as_text, "steps": steps, "parameters": parameters}
+    results.write("runs", run.key, [{"run": run.key, **row, "artifact": run.acting.key}])
+
+
+def _candidates(store: Store, run: Run) -> dict[int, list[Episode]]:
+    """The episodes of every policy that was rolled out on the way, by epoch; the final one, always there, is last."""
+    before = {epoch: run_episodes(store, run, [rollouts]) for epoch, rollouts in run.diagnostics.snapshots}
+    return {**before, run.epochs: run_episodes(store, run, run.rollouts)}
+
+
+def _selected(run: Run, candidates: Mapping[int, list[Episode]]) -> int:
+    """The epoch whose policy counts: the last, or with ``best_test`` the first of those with the best test return."""
+    if run.selection == "final":
+        return max(candidates)
+    return max(candidates, key=lambda epoch: float(np.mean(mean_test_returns(candidates[epoch]))))
+
+
+def mean_test_returns(episodes: Iterable[Episode]) -> list[float]:
+    """Mean return of each test spec, in the order of the grid."""
+    returns: dict[int, list[float]] = {}
+    for episode in episodes:
+        if episode.role == "test":
+            returns.setdefault(episode.spec_index, []).append(episode.return_)
+    return [float(np.mean(returns[index])) for index in sorted(returns)]
+
+
+def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], chosen: int, steps: int) -> list[Row]:
+    """The training's own curve, the returns on the way, and the numbers that probes measured of the final generator.
+
+    Metrics: ``return`` and ``return_std`` (mean and sample deviation over the test specs), ``return@selected``,
+    ``return@start=learned`` and ``return@start=random``, and the probes' own (``orchestrator.artifacts.probes``).
+    """
+    points: list[Row] = [dict(row) for row in run.acting.curve(store)]
+
+    def at(epoch: int, metric: str, value: float) -> None:
+        step = steps * epoch // run.epochs  # every epoch has as many steps
+        points.append({"epoch": epoch, "step": step, "metric": metric, "value": value})
+
+    last = max(candidates)
+    if run.diagnostics.snapshots:
+        for epoch, episodes in candidates.items():
+            returns = mean_test_returns(episodes)
+            at(epoch, "return", float(np.mean(returns)))
+            if len(returns) > 1:
+                at(epoch, "return_std", float(np.std(returns, ddof=1)))
+    if run.selection != "final":
+        at(chosen, "return@selected", float(np.mean(mean_test_returns(candidates[chosen]))))
+    for probe, rollouts in run.diagnostics.probe_rollouts:
+        for metric, episodes in zip(
+            probe.metrics, (candidates[last], run_episodes(store, run, [rollouts])), strict=True
+        ):
+            at(last, metric, float(np.mean(mean_test_returns(episodes))))
+    for probe in run.diagnostics.probes:
+        for point in probe.curve(store):
+            at(last, str(point["metric"]), float(point["value"]))
+    return [{"run": run.key, **point} for point in points]
+
+
+def run_episodes(store: Store, run: Run, rollouts: Iterable[RolloutsArtifact]) -> list[Episode]:
+    """The episodes of these rollouts, for the specs that count in this run."""
+    labels = {spec.row: spec for spec in run.specs}
+    found = []
+    for artifact in rollouts:
+        measured = artifact.load(store)
+        for position, spec in enumerate(artifact.specs):
+            label = labels.get(run.benchmark.index(spec))
+            if label is None:
+                continue
+            for episode, seed in enumerate(artifact.seeds[position]):
+                value = float(measured["returns"][position, episode])
+                row: Row = {
+                    "run": run.key,
+                    "spec_index": label.row,
+                    "spec": spec,
+                    "role": label.role,
+                    "in_distribution": label.inside,
+                    "episode": episode,
+                    "seed": seed,
+                    "return": value,
+                    "length": int(measured["lengths"][position, episode]),
+                    "success": bool(measured["success"][position, episode]),
+                    "failed": bool(measured["failed"][position, episode]),
+                }
+                found.append(Episode(label.row, label.role, value, row))
+    return found
+
+
+def write_experiment(store: Store, plan: Plan) -> None:
+    """Note which runs the experiment consists of, under which cell of its grid, and what they are about."""
+    experiment, results = plan.experiment, ResultStore(store.results)
+    rows = [
+        {
+            "experiment": experiment.name,
+            "run": run,
+            "position": position,
+            "cell": json.dumps(cell, sort_keys=True),
+            "table": experiment.table,
+        }
+        for position, (run, cell) in enumerate(plan.cells.items())
+    ]
+    results.write("experiments", experiment.name, rows, replace=True)
+    for method in dict.fromkeys(run.method for run in plan.runs.values()):
+        results.write("methods", method, [_method_row(method)])
+    for benchmark in dict.fromkeys(run.benchmark.name for run in plan.runs.values()):
+        results.write("benchmarks", benchmark, [_benchmark_row(get_benchmark(benchmark))])
+
+
+def _method_row(method: str) -> Row:
+    """A method as tables and figures show it."""
+    entry = GENERATORS.get(method)
+    return {
+        "method": method,
+        "title": entry.title if entry else "Expert",
+        "color": entry.color if entry else "#000000",
+        "few_shot": entry.few_shot if entry else False,
+        "position": METHODS.index(method),
+    }
+
+
+def _benchmark_row(benchmark: Benchmark) -> Row:
+    """A benchmark as tables and figures show it."""
+    variables = [{"name": v.name, "unit": v.unit, "default": v.default} for v in benchmark.variables]
+    return {
+        "benchmark": benchmark.name,
+        "environment": benchmark.environment,
+        "context": benchmark.context,
+        "score": benchmark.simulator.score,
+        "variables": json.dumps({"variables": variables}),
+    }

@@ -1,0 +1,235 @@
+"""Runs: the rows of the table ``runs``, as far as they are known before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hypogen.benchmarks import Benchmark
+from hypogen.generators import get_generator
+from hypogen.splits import Split, in_distribution
+from orchestrator.artifacts import PROBES, Artifact, GeneratorArtifact, RolloutsArtifact
+from orchestrator.artifacts.artifact import Json, PolicyArtifact, content_key, episode_seeds, specs_at
+from orchestrator.artifacts.experts import ExpertsArtifact
+from orchestrator.artifacts.probes import PolicyProbe
+from orchestrator.config.experiment import Experiment
+from orchestrator.planning.inputs import demonstrations_of, generator_of, groups
+from orchestrator.planning.run_settings import expert_settings, run_settings
+
+VERSION = 1
+"""Raised when the code changes the rows of a run whose artifacts stay the same."""
+
+
+@dataclass(frozen=True)
+class MeasuredSpec:
+    """A spec that counts in a run: its row in the grid, its role, and whether it is in distribution."""
+
+    row: int
+    role: str
+    inside: bool
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Measurements of a generator beside its final policies' episodes. Rollouts are of all the run's specs.
+
+    Attributes:
+        snapshots: Epoch, and rollouts of the policies of that epoch; ascending, without the final one.
+        probes: Probes, whose curves become the run's.
+        probe_rollouts: Probes that make policies, and the rollouts of these.
+    """
+
+    snapshots: tuple[tuple[int, RolloutsArtifact], ...] = ()
+    probes: tuple[ProbeArtifact, ...] = ()
+    probe_rollouts: tuple[tuple[PolicyProbe, RolloutsArtifact], ...] = ()
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        return (*(rollouts for _, rollouts in self.snapshots), *self.probes, *(r for _, r in self.probe_rollouts))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A generator (or the experts) on one split, and the rollouts that measure it.
+
+    Attributes:
+        columns: The row of ``runs``, without the key and without what only the finished training tells.
+        acting: The generator or experts whose policies are measured, and whose curve is the run's.
+        specs: Specs that count, in the order of the rollouts.
+    """
+
+    benchmark: Benchmark
+    method: str
+    columns: Mapping[str, Json]
+    acting: PolicyArtifact
+    rollouts: tuple[RolloutsArtifact, ...]
+    specs: tuple[MeasuredSpec, ...]
+    diagnostics: Diagnostics
+    split_seed: int | None = None
+    epochs: int = 0
+    selection: str = "final"
+
+    @cached_property
+    def key(self) -> str:
+        """The run's name in all tables."""
+        content: dict[str, Json] = {
+            "row": self.columns,
+            "rollouts": [artifact.key for artifact in self.rollouts],
+            "specs": [[spec.row, spec.role, spec.inside] for spec in self.specs],
+        }
+        if self.diagnostics.artifacts:
+            content["aside"] = [artifact.key for artifact in self.diagnostics.artifacts]
+        return content_key("run", VERSION, content)
+
+    @property
+    def needs(self) -> tuple[Artifact, ...]:
+        """All artifacts that the run's rows are made of, in the order in which they are planned."""
+        return (self.acting, *self.diagnostics.artifacts, *self.rollouts)
+
+    @property
+    def label(self) -> str:
+        """Short name for people, such as ``cheetah-speed hypogen split 0``."""
+        split = "" if self.split_seed is None else f" split {self.split_seed}"
+        return f"{self.benchmark.name} {self.method}{split}"
+
+
+def expert_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact) -> Run:
+    """The experts on all their specs. They have no split of their own; a table takes the specs that a split tests."""
+    rows = experiment.specs.indices(benchmark)
+    specs = tuple(MeasuredSpec(row, "test", True) for row in rows)
+    columns = {
+        **_common_columns(experiment, benchmark, experts, "expert"),
+        "split_kind": "none",
+        "train_specs": 0,
+        "test_specs": len(rows),
+        "few_shot": False,
+    }
+    rollouts = _final_rollouts(experiment, benchmark, experts, "expert", rows)
+    return Run(benchmark, "expert", columns, experts, rollouts, specs, Diagnostics())
+
+
+def generator_run(
+    experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, seed: int, method: str
+) -> Run:
+    """A generator on the specs of one split."""
+    split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), seed)
+    generator = generator_of(experiment, benchmark, experts, split, seed, method)
+    roles = {"train": split.train, "test": split.test}
+    role_of = {row: role for role in experiment.evaluation.roles for row in roles[role]}
+    inside, rows = in_distribution(benchmark.grid[list(split.train)], benchmark.grid), sorted(role_of)
+    return Run(
+        benchmark,
+        method,
+        _generator_columns(experiment, benchmark, experts, split, seed, method),
+        generator,
+        _final_rollouts(experiment, benchmark, generator, generator_name(generator), rows),
+        tuple(MeasuredSpec(row, role_of[row], bool(inside[row])) for row in rows),
+        _diagnostics(experiment, benchmark, experts, generator, split, rows),
+        split_seed=seed,
+        epochs=experiment.training.epochs,
+        selection=experiment.evaluation.selection,
+    )
+
+
+def generator_name(generator: GeneratorArtifact) -> str:
+    """Method and split, as labels of rollouts say them."""
+    return f"{generator.method.name} split {generator.split_seed}"
+
+
+def _common_columns(
+    experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, method: str
+) -> dict[str, Json]:
+    """Columns of ``runs`` that experts and generators share."""
+    settings, defaults = run_settings(experiment, benchmark, method)
+    return {
+        "benchmark": benchmark.name,
+        "environment": benchmark.environment,
+        "context": benchmark.context,
+        "method": method,
+        "expert_recipe": expert_settings(experiment, benchmark)[0],
+        "expert": experts.key,
+        "settings": settings,
+        "overrides": {key: value for key, value in settings.items() if defaults.get(key, ...) != value},
+        "selection": "final",
+        "seed": experiment.seed,
+        **dict.fromkeys(("split_seed", "train_fraction", "epochs", "batch_size", "learning_rate")),
+    }
+
+
+def _generator_columns(
+    experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, split: Split, seed: int, method: str
+) -> dict[str, Json]:
+    kind, training = experiment.split.kind_for(benchmark), experiment.training
+    return {
+        **_common_columns(experiment, benchmark, experts, method),
+        "selection": experiment.evaluation.selection,
+        "split_kind": kind,
+        "split_seed": seed,
+        "train_fraction": None if kind == "explicit" else experiment.split.train_fraction or benchmark.train_fraction,
+        "train_specs": len(split.train),
+        "test_specs": len(split.test),
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "learning_rate": training.learning_rate,
+        "few_shot": get_generator(method).few_shot,
+    }
+
+
+def _final_rollouts(
+    experiment: Experiment, benchmark: Benchmark, acting: PolicyArtifact, name: str, rows: Sequence[int]
+) -> tuple[RolloutsArtifact, ...]:
+    return tuple(_rollouts(experiment, benchmark, acting, name, group) for group in groups(benchmark, rows))
+
+
+def _rollouts(
+    experiment: Experiment,
+    benchmark: Benchmark,
+    acting: PolicyArtifact,
+    name: str,
+    rows: Sequence[int],
+    epoch: int | None = None,
+) -> RolloutsArtifact:
+    episodes = experiment.evaluation.episodes or benchmark.episodes
+    return RolloutsArtifact(
+        benchmark=benchmark,
+        acting=acting,
+        specs=specs_at(benchmark, rows),
+        seeds=episode_seeds("evaluation", experiment.seed, benchmark, rows, episodes),
+        epoch=epoch,
+        name=name,
+    )
+
+
+def _diagnostics(
+    experiment: Experiment,
+    benchmark: Benchmark,
+    experts: ExpertsArtifact,
+    generator: GeneratorArtifact,
+    split: Split,
+    rows: Sequence[int],
+) -> Diagnostics:
+    """Probes of a generator and rollouts of its earlier policies, as far as the experiment asks for them."""
+    name = generator_name(generator)
+    snapshots = tuple(
+        (epoch, _rollouts(experiment, benchmark, generator, f"{name} epoch {epoch}", rows, epoch))
+        for epoch in generator.epochs
+    )
+    entry = get_generator(generator.method.name)
+    probes = []
+    for kind in (PROBES[probe] for probe in experiment.probes if PROBES[probe].applies(entry)):
+        shown = {*split.train, *split.test} if kind.needs_demonstrations else set[int]()
+        probes.append(
+            kind(
+                benchmark=benchmark,
+                generator=generator,
+                train=specs_at(benchmark, split.train),
+                test=specs_at(benchmark, split.test),
+                demonstrations=demonstrations_of(experiment, benchmark, experts, shown),
+            )
+        )
+    acting = (probe for probe in probes if isinstance(probe, PolicyProbe))
+    rolled_out = tuple(
+        (probe, _rollouts(experiment, benchmark, probe, f"{name} {probe.name}", rows)) for probe in acting
+    )
+    return Diagnostics(snapshots, tuple(probes), rolled_out)
