@@ -242,7 +242,7 @@ def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
 def _demonstrations(
     benchmark: str, specs: npt.ArrayLike, episodes: Episodes, steps: Transitions, values: Tensor
 ) -> Demonstrations:
-    ends_at_success = get_benchmark(benchmark).simulator == "maniskill"
+    ends_at_success = get_benchmark(benchmark).simulator.terminates
     return Demonstrations(
         specs=torch.from_numpy(np.array(specs, dtype=np.float64)),
         observations=steps.observations,

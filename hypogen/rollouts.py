@@ -21,8 +21,6 @@ FAILURE_REWARD = 0.05
 """A step that earns less than this counts towards a failure (the paper's tables 24 and 25)."""
 FAILURE_STEPS = 50
 """So many such steps in a row make the episode a failure."""
-MANISKILL_EPISODES_AT_ONCE = 20
-"""Worlds a spec in ManiSkill, where a world takes a megabyte: longer lists of seeds are rolled out in rounds."""
 
 
 class Actor(Protocol):
@@ -174,7 +172,7 @@ def rollout(
 
 def _rounds(benchmark: Benchmark, episodes: int) -> list[slice]:
     """Equally long parts of the episodes, each for one vector of worlds; the last may repeat some of the one before."""
-    rounds = -(-episodes // MANISKILL_EPISODES_AT_ONCE) if benchmark.simulator == "maniskill" else 1
+    rounds = -(-episodes // (benchmark.simulator.episodes_at_once or episodes))
     size = -(-episodes // rounds)
     starts = [min(number * size, episodes - size) for number in range(rounds)]
     return [slice(start, start + size) for start in starts]
@@ -230,7 +228,7 @@ def _run(
         if not running.any():
             break
 
-    failed = rule.failed if benchmark.simulator == "mujoco" else ~terminated
+    failed = ~terminated if benchmark.simulator.terminates else rule.failed
     done.returns[:, part], done.lengths[:, part] = returns.reshape(shape), lengths.reshape(shape)
     done.failed[:, part] = failed.reshape(shape)
 

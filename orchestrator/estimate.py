@@ -94,7 +94,7 @@ def nominal_seconds(node: Node) -> float:
         relative = META_STEP if node.payload["method"] == "meta_policy" else 1.0
         return relative * (node.work * GENERATOR_SAMPLE_S + steps * GENERATOR_PARAMETER_S * parameters(node))
     simulator = get_benchmark(node.payload["benchmark"]).simulator
-    if simulator == "mujoco":
+    if simulator.name == "mujoco":
         return node.work * STEP_S
     generated = node.kind == "rollouts" and node.payload["policy_kind"] != "experts"
     return node.work * MANISKILL_STEP_S * (MANISKILL_ROLLOUT if generated else 1.0)

@@ -159,8 +159,8 @@ def _check_benchmark(experiment: Experiment, benchmark: Benchmark, source: Sourc
             f"only for {', '.join(zoo.benchmarks()) or 'none'}. Train some: `experts: {{recipe: fast}}`."
         )
     algorithm = experiment.experts.algorithm
-    if SIMULATOR[algorithm] != benchmark.simulator:
-        fit = [name for name, simulator in SIMULATOR.items() if simulator == benchmark.simulator]
+    if SIMULATOR[algorithm] != benchmark.simulator.name:
+        fit = [name for name, simulator in SIMULATOR.items() if simulator == benchmark.simulator.name]
         raise ConfigError(
             f"{source.origin(('experts', 'algorithm'))}: experts.algorithm: {algorithm} makes no experts for "
             f"{benchmark.name}. Write `experts: {{algorithm: {fit[0]}}}`; known for it: {', '.join(fit)}."

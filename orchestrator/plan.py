@@ -226,7 +226,7 @@ def add_demonstrations(
             "specs": benchmark.grid[list(group)].tolist(),
             "seeds": episode_seeds("demonstrations", experiment.seed, benchmark, group, episodes),
         }
-        if benchmark.simulator == "maniskill":
+        if benchmark.simulator.name == "maniskill":
             payload["discount"] = experiment.demonstrations.discount
         if experiment.demonstrations.noise:
             payload["noise"] = experiment.demonstrations.noise
@@ -502,7 +502,7 @@ def episode_seeds(
 
 
 def _groups(benchmark: Benchmark, indices: Sequence[int]) -> list[tuple[int, ...]]:
-    size = SPECS_PER_TASK[benchmark.simulator]
+    size = SPECS_PER_TASK[benchmark.simulator.name]
     return [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
 
 
@@ -512,7 +512,7 @@ def _steps(benchmark: Benchmark, specs: Sequence[int], episodes: int) -> float:
 
 def _episode_steps(benchmark: Benchmark) -> int:
     """Steps of an episode as they are estimated: ManiSkill's end at success."""
-    return benchmark.episode_steps if benchmark.simulator == "mujoco" else 30
+    return benchmark.episode_steps if benchmark.simulator.name == "mujoco" else 30
 
 
 def _span(benchmark: Benchmark, specs: Sequence[int]) -> str:
