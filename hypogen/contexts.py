@@ -45,7 +45,7 @@ class Benchmark:
         name: Environment and context, such as ``cheetah-speed-length``.
         environment: Robot and task, such as ``cheetah`` or ``liftcube``.
         context: Names of the variables that vary, such as ``speed-length``.
-        simulator: Physics engine that runs it, and what follows from that.
+        simulator: Physics engine that runs it, with its protocol.
         variables: The variables that vary, in the order of a spec's coordinates.
         fixed: Values of the environment's other variables, by name.
         observation_dim: Length of a flat observation.

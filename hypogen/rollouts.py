@@ -20,11 +20,11 @@ from hypogen.benchmarks import Benchmark, get_benchmark
 FAILURE_REWARD = 0.05
 """A step that earns less than this counts towards a failure (the paper's tables 24 and 25)."""
 FAILURE_STEPS = 50
-"""So many such steps in a row make the episode a failure."""
+"""Number of such steps in a row that makes an episode a failure."""
 
 
 class Actor(Protocol):
-    """What can be rolled out: S policies behind one call, such as :class:`hypogen.policy.Policy`."""
+    """Policies that can be rolled out: S of them behind one call, such as :class:`hypogen.policy.Policy`."""
 
     @property
     def specs(self) -> int:
@@ -32,7 +32,7 @@ class Actor(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it wants its observations."""
+        """Device on which it expects its observations."""
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Actions [S, E, A], within [-1, 1], for observations [S, E, D]."""
@@ -40,9 +40,9 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Episodes:
-    """What one rollout measured; every field is ``[S, E]``.
+    """Measurements of one rollout; every field is ``[S, E]``.
 
-    lengths: steps, which for ManiSkill are the steps to success, and all 200 without one. failed: in MuJoCo the
+    lengths: number of steps; in ManiSkill the steps to success, and all 200 without one. failed: in MuJoCo the
     paper's failure (see FailureRule), in ManiSkill that the task was not solved in time. success: not failed.
     """
 
@@ -59,7 +59,7 @@ class Episodes:
 class Transitions:
     """Every step of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T].
 
-    T is the length of the longest episode; what lies beyond the end of a shorter one is 0.
+    T is the length of the longest episode; beyond the end of a shorter one everything is 0.
     """
 
     observations: Tensor
@@ -82,7 +82,7 @@ class FailureRule:
 
 
 class _Record:
-    """What ``[S, E]`` episodes of one benchmark measured so far, and every step of them if asked for."""
+    """Measurements of ``[S, E]`` episodes of one benchmark so far, with every step of them if asked for."""
 
     def __init__(self, benchmark: Benchmark, shape: tuple[int, int], steps: bool) -> None:
         self.returns, self.lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
@@ -136,17 +136,17 @@ def rollout(
     record: bool = False,
     noise: float = 0.0,
 ) -> Episodes | tuple[Episodes, Transitions]:
-    """Roll one policy out for every spec: one episode a seed, side by side.
+    """Roll one policy out for every spec: one episode per seed, side by side.
 
     Args:
         benchmark: name of a benchmark, such as ``"cheetah-speed"``.
         specs: raw spec values ``[S, C]``, in the units of the benchmark's variables.
-        policy: stacked policies, one a spec (``policy.specs == S``); it acts in float32.
-        seeds: one seed an episode ``[S, E]``.
+        policy: stacked policies, one per spec (``policy.specs == S``); it acts in float32.
+        seeds: one seed per episode ``[S, E]``.
         threads: threads (ManiSkill: processes) that step the physics; the result does not depend on it.
         record: whether to also return every transition.
-        noise: standard deviation of what is added to each action before it is carried out, drawn from the episode's
-            seed. Recorded is what the policy chose.
+        noise: standard deviation of the normal noise on each action that is carried out, drawn from the episode's
+            seed. The record holds the actions that the policy chose.
 
     Returns:
         ``Episodes``, with ``Transitions`` if ``record``.
@@ -182,7 +182,9 @@ def _check_shapes(specs: npt.NDArray[np.float64], policy: Actor, seeds: npt.NDAr
     if specs.ndim != 2:
         raise ValueError(f"specs must be [S, C], got an array of shape {specs.shape}")
     if seeds.ndim != 2 or 0 in seeds.shape:
-        raise ValueError(f"seeds must be [S, E] with at least one episode a spec, got an array of shape {seeds.shape}")
+        raise ValueError(
+            f"seeds must be [S, E] with at least one episode per spec, got an array of shape {seeds.shape}"
+        )
     if not len(specs) == policy.specs == len(seeds):
         raise ValueError(f"{len(specs)} specs, {policy.specs} policies and {len(seeds)} rows of seeds do not match")
 

@@ -1,4 +1,4 @@
-"""The simulators as data: what sets their benchmarks apart, so that nobody else asks for a simulator's name."""
+"""Simulators as data: the differences between their benchmarks, so that nobody else asks for a simulator's name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """ManiSkill2's LiftCube and PickCube with the paper's contexts, without a GPU or a display.
 
 ``ManiSkillEnv`` is registered as ``hypogen/<benchmark>-v0``. At the default spec its states, observations and rewards
-equal those of ManiSkill2's own environment bit for bit: what is left out here is only drawn.
+equal those of ManiSkill2's own environment bit for bit: only what is drawn is left out.
 """
 
 from __future__ import annotations
