@@ -21,7 +21,7 @@ from mujoco import rollout as mujoco_rollout
 
 from hypogen import envs
 from hypogen.benchmarks import get_benchmark
-from hypogen.envs import dmc
+from hypogen.envs.mujoco import dmc
 
 
 def best_rate(run: Callable[[], object], steps: int, prepare: Callable[[], object] = list, repeats: int = 3) -> float:

@@ -26,7 +26,7 @@ from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.rollouts import rollout
 
 app = typer.Typer(add_completion=False)
-MANISKILL = [name for name, entry in BENCHMARKS.items() if entry.simulator == "maniskill"]
+MANISKILL = [name for name, entry in BENCHMARKS.items() if entry.simulator.name == "maniskill"]
 
 
 @app.command()
@@ -37,12 +37,12 @@ def speed(
     repeats: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Print control steps a second, and each as a fraction of the floor. Everything takes turns, to share the noise."""
-    from hypogen.envs import maniskill
+    from hypogen.envs.maniskill import single
 
     entry = get_benchmark(benchmark)
     spec = [variable.default for variable in entry.variables]
-    stock = {"liftcube": maniskill.StockLiftCube, "pickcube": maniskill.StockPickCube}[entry.environment]()
-    ours = maniskill.ManiSkillEnv(benchmark, spec)
+    stock = {"liftcube": single.StockLiftCube, "pickcube": single.StockPickCube}[entry.environment]()
+    ours = single.ManiSkillEnv(benchmark, spec)
     actions = script(benchmark, spec, episodes)
     runs: dict[str, Callable[[], float]] = {
         "floor: physics alone": lambda: bare(stock, actions),

@@ -1,4 +1,4 @@
-"""Demonstrations: what the experts did, and what their critics thought of it. All a policy generator learns from."""
+"""Demonstrations: the experts' recorded episodes, with their critics' values. Generators learn from these alone."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hypogen.rollouts import Actor, Episodes, Transitions, rollout
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Recorded episodes of one expert a spec.
+    """Recorded episodes of one expert per spec.
 
     ``specs`` is float64 and holds the raw values, in the units of the benchmark's variables; all else is float32.
     ``values`` is Q(s, a) of that spec's expert at the recorded observation and action: its first critic's in MuJoCo,
     the discounted sum of rewards that the episode still brought in ManiSkill.
 
-    Episodes may end early: only the first ``lengths`` steps of each are real, what follows is 0. ``terminated`` says
+    Episodes may end early: only the first ``lengths`` steps of each are real, and the rest is 0. ``terminated`` says
     that the last of them ended the episode for good (success), so that nothing more could be earned; otherwise time
     ran out. Without the two, every episode has T steps and ended by the clock.
     """
@@ -100,7 +100,7 @@ class Demonstrations:
 
     @classmethod
     def load(cls, path: str | Path) -> Demonstrations:
-        """Read what ``save`` wrote."""
+        """Read a file that ``save`` wrote."""
         return cls(**load_file(Path(path)))
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -137,18 +137,18 @@ def collect(
     threads: int = 1,
     noise: float = 0.0,
 ) -> Demonstrations:
-    """Roll the experts out and note what they saw, did and earned, and what their critics expected.
+    """Roll the experts out, and record their observations, actions and rewards, and the values of their critics.
 
     Args:
         benchmark: name of a benchmark.
         specs: raw spec values ``[S, C]``.
         policy: the experts' stacked policies, acting without noise.
         critic: Q1 of the same experts, ``(observations [S, N, D], actions [S, N, A]) -> values [S, N]``.
-        seeds: one seed an episode ``[S, E]``; the paper takes ten episodes a spec.
+        seeds: one seed per episode ``[S, E]``; the paper takes ten episodes per spec.
         threads: threads that step the physics.
-        noise: deviation of what disturbs the actions before they are carried out, 0 in the paper. What is recorded, and
-            valued, is what the expert chose: where it is led astray, it shows the way back (DART, Laskey et al., 2017).
-            ``rewards`` and ``next_observations`` are what followed the disturbed action.
+        noise: standard deviation of the normal noise on the actions that are carried out, 0 in the paper. The actions
+            that the expert chose are recorded and valued, so that it demonstrates how to recover from disturbances
+            (DART, Laskey et al., 2017). ``rewards`` and ``next_observations`` follow from the disturbed actions.
 
     Raises:
         ValueError: the shapes disagree.
@@ -169,7 +169,7 @@ def collect_successes(
     attempts: int = 100,
     noise: float = 0.0,
 ) -> Demonstrations:
-    """One successful episode of each spec's expert for every seed; the paper shows 1000 a spec in ManiSkill.
+    """One successful episode of each spec's expert for every seed; the paper has 1000 per spec in ManiSkill.
 
     Where an episode fails, another takes its place, with a seed that follows from the first one and the number of the
     attempt. ``values`` are the discounted rewards that the episode still brought: the exact Q of an expert that acts
@@ -180,7 +180,7 @@ def collect_successes(
         specs: raw spec values ``[S, C]``.
         policy: the experts, ``policy.select([s])`` being that of one spec.
         seeds: one seed an episode ``[S, E]``.
-        discount: of a step's future, in [0, 1].
+        discount: factor by which a reward counts less per step that it lies ahead, in [0, 1].
         threads: processes that step the physics.
         attempts: episodes that may fail in a row before the expert is given up.
         noise: as ``collect``'s; the episodes that succeed, and so the rewards and ``values``, are the disturbed ones.
@@ -230,7 +230,7 @@ def _retry_seed(seed: int, attempt: int) -> int:
 
 
 def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
-    """What each step of ``rewards [..., T]`` still brings: the discounted sum of this and all later rewards."""
+    """Discounted sum of this and all later rewards at each step of ``rewards [..., T]``."""
     values = torch.zeros_like(rewards)
     following = torch.zeros_like(rewards[..., 0])
     for step in reversed(range(rewards.shape[-1])):
@@ -242,7 +242,7 @@ def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
 def _demonstrations(
     benchmark: str, specs: npt.ArrayLike, episodes: Episodes, steps: Transitions, values: Tensor
 ) -> Demonstrations:
-    ends_at_success = get_benchmark(benchmark).simulator == "maniskill"
+    ends_at_success = get_benchmark(benchmark).simulator.terminates
     return Demonstrations(
         specs=torch.from_numpy(np.array(specs, dtype=np.float64)),
         observations=steps.observations,

@@ -20,13 +20,11 @@ from hypogen.benchmarks import Benchmark, get_benchmark
 FAILURE_REWARD = 0.05
 """A step that earns less than this counts towards a failure (the paper's tables 24 and 25)."""
 FAILURE_STEPS = 50
-"""So many such steps in a row make the episode a failure."""
-MANISKILL_EPISODES_AT_ONCE = 20
-"""Worlds a spec in ManiSkill, where a world takes a megabyte: longer lists of seeds are rolled out in rounds."""
+"""Number of such steps in a row that makes an episode a failure."""
 
 
 class Actor(Protocol):
-    """What can be rolled out: S policies behind one call, such as :class:`hypogen.policy.Policy`."""
+    """Policies that can be rolled out: S of them behind one call, such as :class:`hypogen.policy.Policy`."""
 
     @property
     def specs(self) -> int:
@@ -34,7 +32,7 @@ class Actor(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it wants its observations."""
+        """Device on which it expects its observations."""
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Actions [S, E, A], within [-1, 1], for observations [S, E, D]."""
@@ -42,9 +40,9 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Episodes:
-    """What one rollout measured; every field is ``[S, E]``.
+    """Measurements of one rollout; every field is ``[S, E]``.
 
-    lengths: steps, which for ManiSkill are the steps to success, and all 200 without one. failed: in MuJoCo the
+    lengths: number of steps; in ManiSkill the steps to success, and all 200 without one. failed: in MuJoCo the
     paper's failure (see FailureRule), in ManiSkill that the task was not solved in time. success: not failed.
     """
 
@@ -61,7 +59,7 @@ class Episodes:
 class Transitions:
     """Every step of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T].
 
-    T is the length of the longest episode; what lies beyond the end of a shorter one is 0.
+    T is the length of the longest episode; beyond the end of a shorter one everything is 0.
     """
 
     observations: Tensor
@@ -84,7 +82,7 @@ class FailureRule:
 
 
 class _Record:
-    """What ``[S, E]`` episodes of one benchmark measured so far, and every step of them if asked for."""
+    """Measurements of ``[S, E]`` episodes of one benchmark so far, with every step of them if asked for."""
 
     def __init__(self, benchmark: Benchmark, shape: tuple[int, int], steps: bool) -> None:
         self.returns, self.lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
@@ -138,17 +136,17 @@ def rollout(
     record: bool = False,
     noise: float = 0.0,
 ) -> Episodes | tuple[Episodes, Transitions]:
-    """Roll one policy out for every spec: one episode a seed, side by side.
+    """Roll one policy out for every spec: one episode per seed, side by side.
 
     Args:
         benchmark: name of a benchmark, such as ``"cheetah-speed"``.
         specs: raw spec values ``[S, C]``, in the units of the benchmark's variables.
-        policy: stacked policies, one a spec (``policy.specs == S``); it acts in float32.
-        seeds: one seed an episode ``[S, E]``.
+        policy: stacked policies, one per spec (``policy.specs == S``); it acts in float32.
+        seeds: one seed per episode ``[S, E]``.
         threads: threads (ManiSkill: processes) that step the physics; the result does not depend on it.
         record: whether to also return every transition.
-        noise: standard deviation of what is added to each action before it is carried out, drawn from the episode's
-            seed. Recorded is what the policy chose.
+        noise: standard deviation of the normal noise on each action that is carried out, drawn from the episode's
+            seed. The record holds the actions that the policy chose.
 
     Returns:
         ``Episodes``, with ``Transitions`` if ``record``.
@@ -174,7 +172,7 @@ def rollout(
 
 def _rounds(benchmark: Benchmark, episodes: int) -> list[slice]:
     """Equally long parts of the episodes, each for one vector of worlds; the last may repeat some of the one before."""
-    rounds = -(-episodes // MANISKILL_EPISODES_AT_ONCE) if benchmark.simulator == "maniskill" else 1
+    rounds = -(-episodes // (benchmark.simulator.episodes_at_once or episodes))
     size = -(-episodes // rounds)
     starts = [min(number * size, episodes - size) for number in range(rounds)]
     return [slice(start, start + size) for start in starts]
@@ -184,7 +182,9 @@ def _check_shapes(specs: npt.NDArray[np.float64], policy: Actor, seeds: npt.NDAr
     if specs.ndim != 2:
         raise ValueError(f"specs must be [S, C], got an array of shape {specs.shape}")
     if seeds.ndim != 2 or 0 in seeds.shape:
-        raise ValueError(f"seeds must be [S, E] with at least one episode a spec, got an array of shape {seeds.shape}")
+        raise ValueError(
+            f"seeds must be [S, E] with at least one episode per spec, got an array of shape {seeds.shape}"
+        )
     if not len(specs) == policy.specs == len(seeds):
         raise ValueError(f"{len(specs)} specs, {policy.specs} policies and {len(seeds)} rows of seeds do not match")
 
@@ -230,7 +230,7 @@ def _run(
         if not running.any():
             break
 
-    failed = rule.failed if benchmark.simulator == "mujoco" else ~terminated
+    failed = ~terminated if benchmark.simulator.terminates else rule.failed
     done.returns[:, part], done.lengths[:, part] = returns.reshape(shape), lengths.reshape(shape)
     done.failed[:, part] = failed.reshape(shape)
 

@@ -1,4 +1,4 @@
-"""What every vector of worlds is given: a spec and a seed for each world."""
+"""Spec and seed of every world, as each vector of worlds takes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hypogen.benchmarks import Benchmark
+from hypogen.contexts import Benchmark
 
 
 def specs_array(benchmark: Benchmark, specs: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:

@@ -26,7 +26,7 @@ from hypogen.experts.trained import Critic, Experts
 from hypogen.rollouts import rollout
 
 if TYPE_CHECKING:  # importing it for real would load the simulator
-    from hypogen.envs.vector import MujocoVectorEnv
+    from hypogen.envs.mujoco.vector import MujocoVectorEnv
 
 Progress = Callable[[dict[str, Any]], None]
 _PROGRESS_EVERY_S = 1.0
@@ -65,7 +65,7 @@ def train(
         ValueError: not a MuJoCo benchmark, wrong specs, or a checkpoint that belongs to another training.
         Diverged: a weight became NaN or infinite.
     """
-    if get_benchmark(benchmark).simulator != "mujoco":
+    if get_benchmark(benchmark).simulator.name != "mujoco":
         raise ValueError(f"TD3 experts exist for MuJoCo benchmarks, not for {benchmark}")
     settings = resolve(settings, device)
     training = _Training(get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device)

@@ -72,7 +72,7 @@ def train(
         Diverged: a weight became NaN or infinite.
     """
     entry, point = get_benchmark(benchmark), np.atleast_1d(np.asarray(spec, dtype=np.float64))
-    if entry.simulator != "maniskill":
+    if entry.simulator.name != "maniskill":
         raise ValueError(f"PPO experts exist for ManiSkill benchmarks, not for {benchmark}")
     entry.values(point)
     if checkpoint is not None:

@@ -52,7 +52,7 @@ class ScriptedPolicy:
 
     def __init__(self, benchmark: str, specs: npt.ArrayLike) -> None:
         entry = get_benchmark(benchmark)
-        if entry.simulator != "maniskill":
+        if entry.simulator.name != "maniskill":
             raise ValueError(f"scripted experts exist for ManiSkill benchmarks, not for {benchmark}")
         self._benchmark, self._points = benchmark, np.asarray(specs, dtype=np.float64)
         values = [entry.values(spec) for spec in self._points]

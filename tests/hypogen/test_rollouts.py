@@ -7,7 +7,8 @@ import torch
 
 from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.policy import Policy
-from hypogen.rollouts import FAILURE_STEPS, MANISKILL_EPISODES_AT_ONCE, FailureRule, rollout
+from hypogen.rollouts import FAILURE_STEPS, FailureRule, rollout
+from hypogen.simulators import MANISKILL
 
 SPECS = np.array([[-3.0], [8.0]])
 SEEDS = np.array([[5, 6], [7, 5]])
@@ -112,7 +113,7 @@ def test_maniskill_failures_last_200_steps() -> None:
 
 def test_rounds_and_processes_do_not_matter() -> None:
     """More seeds than fit at once, the last round overlapping the one before."""
-    specs, count = np.array([[1400.0]]), MANISKILL_EPISODES_AT_ONCE + 3
+    specs, count = np.array([[1400.0]]), MANISKILL.episodes_at_once + 3
     expert = ScriptedPolicy("liftcube-stiffness", specs)
     seeds = np.arange(count)[None] + 50
     done, steps = rollout("liftcube-stiffness", specs, expert, seeds, record=True)

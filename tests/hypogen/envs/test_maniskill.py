@@ -10,11 +10,11 @@ from gymnasium.utils.env_checker import check_env
 
 from hypogen.benchmarks import BENCHMARKS
 from hypogen.envs import make_vector
-from hypogen.envs.maniskill import ManiSkillEnv, StockLiftCube, StockPickCube
-from hypogen.envs.maniskill_vector import ManiSkillVectorEnv
+from hypogen.envs.maniskill.processes import ManiSkillVectorEnv
+from hypogen.envs.maniskill.single import ManiSkillEnv, StockLiftCube, StockPickCube
 from hypogen.experts.scripted import ScriptedPolicy
 
-MANISKILL = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator == "maniskill"]
+MANISKILL = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator.name == "maniskill"]
 RECONFIGURE = {"reconfigure": True}
 
 

@@ -6,9 +6,10 @@ from dm_control import suite
 from dm_control.utils import rewards
 
 from hypogen.benchmarks import BENCHMARKS
-from hypogen.envs import dmc, make_vector
+from hypogen.envs import make_vector
+from hypogen.envs.mujoco import dmc
 
-MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator == "mujoco"]
+MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator.name == "mujoco"]
 SUITE_TASKS = {"cheetah": "run", "walker": "walk", "finger": "spin"}
 
 

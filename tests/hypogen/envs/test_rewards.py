@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypogen.envs import reward
-from hypogen.envs.rewards import stand
+from hypogen.envs.mujoco.walker import stand
 
 velocities = st.floats(-50, 50)
 speeds = st.floats(0.05, 20).flatmap(lambda speed: st.sampled_from([speed, -speed]))

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from hypogen.benchmarks import BENCHMARKS
 from hypogen.envs import make_vector
 
-MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator == "mujoco"]
+MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator.name == "mujoco"]
 
 
 @pytest.mark.parametrize("name", MUJOCO)

@@ -8,10 +8,11 @@ import pytest
 import hypogen.envs
 from hypogen.benchmarks import BENCHMARKS
 from hypogen.envs import make_vector
-from hypogen.envs.models import get_model
-from hypogen.envs.vector import MujocoVectorEnv
+from hypogen.envs.mujoco import ENVIRONMENTS
+from hypogen.envs.mujoco.models import get_model
+from hypogen.envs.mujoco.vector import MujocoVectorEnv
 
-MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator == "mujoco"]
+MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator.name == "mujoco"]
 ONE_A_ROBOT = ["cheetah-speed-length", "walker-speed-length", "finger-speed-length"]
 
 
@@ -28,7 +29,7 @@ def _play(worlds, rng, steps):
 def test_the_registry_states_the_simulators_sizes(name):
     benchmark = BENCHMARKS[name]
     worlds = make_vector(name, benchmark.grid[:2])
-    model = get_model(benchmark.environment, float(worlds.lengths[0]))
+    model = get_model(ENVIRONMENTS[benchmark.environment], worlds.model_values[0])
     assert benchmark.action_dim == model.nu == worlds.single_action_space.shape[0]
     observations, infos = worlds.reset(seed=0)
     assert observations.shape == (2, benchmark.observation_dim) and observations in worlds.observation_space
@@ -218,5 +219,5 @@ def test_reset_takes_no_options():
 
 def test_the_state_holds_all_that_mujoco_integrates():
     worlds = make_vector("cheetah-speed", [[1.0]])
-    size = mujoco.mj_stateSize(get_model("cheetah", 0.5), mujoco.mjtState.mjSTATE_INTEGRATION)
+    size = mujoco.mj_stateSize(get_model(ENVIRONMENTS["cheetah"], (0.5,)), mujoco.mjtState.mjSTATE_INTEGRATION)
     assert worlds.get_state()["physics"].shape == (1, size)

@@ -14,7 +14,7 @@ from hypogen.training import TrainingSettings, fit
 from tests.hypogen.generators.problems import SHAPE, SMALL
 
 torch.set_num_threads(1)
-MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator == "mujoco"]
+MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator.name == "mujoco"]
 TRAIN, TEST = [0, 2], [1, 3]
 STEPS = 200
 TRAINING = TrainingSettings(epochs=6, batch_size=50, learning_rate=3e-3)

@@ -51,7 +51,7 @@ class PandaConfig(PandaDefaultConfig):
 
 @functools.cache
 def describe(ratio: float) -> Path:
-    """The URDF file of an arm; ManiSkill2's own for ratio 1. What is written lives as long as the process."""
+    """URDF file of an arm; for ratio 1 ManiSkill2's own. Other files are deleted when the process ends."""
     if ratio == 1:
         return Path(_STOCK)
     tree = ElementTree.parse(_STOCK)

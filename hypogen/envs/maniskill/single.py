@@ -1,7 +1,7 @@
 """ManiSkill2's LiftCube and PickCube with the paper's contexts, without a GPU or a display.
 
 ``ManiSkillEnv`` is registered as ``hypogen/<benchmark>-v0``. At the default spec its states, observations and rewards
-equal those of ManiSkill2's own environment bit for bit: what is left out here is only drawn.
+equal those of ManiSkill2's own environment bit for bit: only what is drawn is left out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from hypogen.benchmarks import get_benchmark
+from hypogen.envs.maniskill import get_environment
 
 if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
     raise ImportError(
@@ -26,13 +27,13 @@ with warnings.catch_warnings():
     import sapien.core as sapien
     from mani_skill2.envs.pick_and_place.pick_cube import LiftCubeEnv, PickCubeEnv
 
-    from hypogen.envs.panda import BASE_X_M, CONTROL_MODE, REST, PandaConfig, start_pose
+    from hypogen.envs.maniskill.panda import BASE_X_M, CONTROL_MODE, REST, PandaConfig, start_pose
 
 _NO_SERVER = {"address": "127.0.0.1:1", "process_index": 0}  # nothing ever connects to it
 
 
 class _Undrawn(PickCubeEnv):
-    """What stands in front of a ManiSkill2 environment where nothing can be drawn: no renderer, no looks."""
+    """A ManiSkill2 environment where nothing can be drawn: no renderer, no looks."""
 
     def __init__(self) -> None:
         super().__init__(obs_mode="state", control_mode=CONTROL_MODE, renderer="client", renderer_kwargs=_NO_SERVER)
@@ -60,7 +61,7 @@ class _Undrawn(PickCubeEnv):
 
 
 class StockPickCube(_Undrawn):
-    """ManiSkill2's own environment, undrawn: what ours is compared with, in states and in speed."""
+    """ManiSkill2's own environment, undrawn: the reference for ours, in states and in speed."""
 
 
 class StockLiftCube(_Undrawn, LiftCubeEnv):
@@ -123,16 +124,19 @@ class ManiSkillEnv(gymnasium.Env):
     Observations float32 [D] in ManiSkill2's order, actions float32 [7] in [-1, 1]: the tool's displacement in its own
     frame, in units of 0.1 m and 0.1 rad, and the gripper (-1 closed, 1 open). An episode terminates at success, unless
     ``ends_at_success`` is false, and is truncated after ``episode_steps``. Rewards are ManiSkill2's normalised dense
-    ones, at most 1 a step. ``infos["success"]`` says whether the task is done.
+    ones, at most 1 per step. ``infos["success"]`` says whether the task is done.
 
     ``world`` is the ManiSkill2 environment, with the whole simulator behind it.
 
     Args:
         benchmark: Name of a ManiSkill benchmark.
-        spec: A point of its context [C]; the default of every variable when None.
+        spec: Point of its context [C]; the default of every variable when None.
         episode_steps: Control steps of an episode at most; the benchmark's when None.
         ends_at_success: Whether success ends an episode, as where policies are measured. Where they learn from rewards
             it must not: every step earns, so that one who stops just short of the goal would earn the most.
+
+    Raises ValueError for an unknown benchmark, one that does not run in ManiSkill or has a variable that nothing
+    consumes, or a spec that means nothing.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -145,11 +149,10 @@ class ManiSkillEnv(gymnasium.Env):
         ends_at_success: bool = True,
     ) -> None:
         entry = get_benchmark(benchmark)
-        if entry.environment not in WORLDS:
-            raise ValueError(f"{benchmark} does not run in ManiSkill but in {entry.simulator}")
+        environment = get_environment(entry)
         self.spec_values = entry.values([v.default for v in entry.variables] if spec is None else spec)
         self.episode_steps, self.ends_at_success = episode_steps or entry.episode_steps, ends_at_success
-        self.world = WORLDS[entry.environment](self.spec_values)
+        self.world = WORLDS[environment.name](self.spec_values)
         self.action_dim = entry.action_dim
         self._running = False
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (entry.observation_dim,), np.float32)

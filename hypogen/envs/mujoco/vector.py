@@ -1,6 +1,6 @@
 """Many MuJoCo worlds stepped natively on threads, equal to dm_control bit for bit.
 
-Every world has its own spec; worlds of one length share a model (see :mod:`hypogen.envs.models`). MuJoCo releases
+Every world has its own spec; worlds of one length share a model (:mod:`hypogen.envs.mujoco.models`). MuJoCo releases
 Python's lock while it steps, so threads run in parallel: nearly twice as fast on two cores for the walker's 10 physics
 steps a control step, but with nothing to win for the cheetah, whose single step takes 5 microseconds.
 """
@@ -18,10 +18,8 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.envs import dmc
-from hypogen.envs.models import get_model, start_episode
-from hypogen.envs.readout import READOUTS
-from hypogen.envs.rewards import reward
+from hypogen.envs.mujoco import get_environment
+from hypogen.envs.mujoco.models import get_model, start_episode
 from hypogen.envs.worlds import specs_array, world_seeds
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # everything a step depends on, the solver's warm start included
@@ -40,13 +38,14 @@ class _World(NamedTuple):
 
 
 class MujocoVectorEnv(gymnasium.vector.VectorEnv):
-    """W worlds of a MuJoCo benchmark, one a row of ``specs`` [W, C].
+    """W worlds of a MuJoCo benchmark, one per row of ``specs`` [W, C].
 
     Observations are float64 [W, D], actions float64 [W, A]. All worlds end together, truncated after
-    ``episode_steps``; there is no autoreset. ``infos["features"]`` float64 [W, F] is what the rewards are computed
-    from: ``reward(environment, features, speed)``.
+    ``episode_steps``; there is no autoreset. The rewards are computed from ``infos["features"]`` float64 [W, F]:
+    ``reward(environment, features, speed)``.
 
-    Raises ValueError for an unknown or non-MuJoCo benchmark, specs that mean nothing, or fewer than 1 thread.
+    Raises ValueError for an unknown or non-MuJoCo benchmark, one with a variable that its environment does not consume,
+    specs that mean nothing, or fewer than 1 thread.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}  # noqa: RUF012
@@ -54,11 +53,11 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
     def __init__(self, benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], threads: int = 1) -> None:
         self._pool: ThreadPoolExecutor | None = None  # first: an unfinished vector is closed as well
         self.benchmark: Benchmark = get_benchmark(benchmark)
-        self._domain = dmc.get_domain(benchmark)
+        self._environment = get_environment(self.benchmark)
         self.specs = specs_array(self.benchmark, specs)
         values = [self.benchmark.values(spec) for spec in self.specs]
         self.speeds = np.array([value["speed"] for value in values])
-        self.lengths = np.array([value["length"] for value in values])
+        self.model_values = [self._environment.model_values(value) for value in values]
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.num_envs = len(self.specs)
@@ -67,13 +66,12 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (entry.action_dim,), np.float64)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._readout = READOUTS[entry.environment]
         self._actions = np.zeros((self.num_envs, entry.action_dim))
         self._worlds = self._build_worlds()
         self._physics_step_s = self._worlds[0].model.opt.timestep
         parts = np.array_split(np.arange(self.num_envs), min(threads, self.num_envs))
         self._chunks = [[self._worlds[row] for row in part] for part in parts]
-        self._tasks = [self._domain.task(speed) for speed in self.speeds]
+        self._tasks = [self._environment.task_class(speed) for speed in self.speeds]
         if len(self._chunks) > 1:
             self._pool = ThreadPoolExecutor(len(self._chunks) - 1)
         self._steps = _NOT_RUNNING
@@ -94,7 +92,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._steps = _NOT_RUNNING
         self._on_every_chunk(self._start)
         self._steps = 0
-        return self._readout.observe(self._raw), {"features": self._readout.features(self._raw)}
+        return self._environment.observe(self._raw), {"features": self._environment.features(self._raw)}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control step with ``actions`` [W, A]: observations, rewards [W], terminated, truncated [W], infos.
@@ -105,14 +103,14 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._check_step(actions)
         self._actions[...] = actions
         steps, self._steps = self._steps + 1, _NOT_RUNNING  # a failed step leaves no episode to continue
-        clock = (steps * self._domain.substeps - 0.5) * self._physics_step_s
+        clock = (steps * self._environment.substeps - 0.5) * self._physics_step_s
         self._on_every_chunk(functools.partial(self._advance, clock=clock))
         over = steps == self.benchmark.episode_steps
         self._steps = _NOT_RUNNING if over else steps
-        features = self._readout.features(self._raw)
-        rewards = reward(self.benchmark.environment, features, self.speeds)
+        features = self._environment.features(self._raw)
+        rewards = self._environment.reward(features, self.speeds)
         terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.full(self.num_envs, over)
-        return self._readout.observe(self._raw), rewards, terminated, truncated, {"features": features}
+        return self._environment.observe(self._raw), rewards, terminated, truncated, {"features": features}
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Everything that the worlds' future depends on, their random streams included, as numpy arrays.
@@ -158,9 +156,9 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             self._pool.shutdown()
 
     def _build_worlds(self) -> list[_World]:
-        models = [get_model(self.benchmark.environment, length) for length in self.lengths]
+        models = [get_model(self._environment, values) for values in self.model_values]
         memories = [mujoco.MjData(model) for model in models]
-        views = [self._readout.views(model, data) for model, data in zip(models, memories, strict=True)]
+        views = [self._environment.views(model, data) for model, data in zip(models, memories, strict=True)]
         ends = np.cumsum([view.size for view in views[0]])
         self._raw = np.zeros((self.num_envs, ends[-1]))
         targets = [np.split(row, ends[:-1]) for row in self._raw]
@@ -189,15 +187,15 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             future.result()
 
     def _start(self, chunk: list[_World]) -> None:
-        environment = self.benchmark.environment
         for world in chunk:
-            start_episode(self._tasks[world.row], environment, self.lengths[world.row], world.data)
+            start_episode(self._tasks[world.row], self._environment, self.model_values[world.row], world.data)
             for target, source in world.copies:
                 target[...] = source
 
     def _advance(self, chunk: list[_World], clock: float) -> None:
         """Steps as dm_control does, so that velocities and sensors are those of the new state."""
-        step1, step, step2, between = mujoco.mj_step1, mujoco.mj_step, mujoco.mj_step2, self._domain.substeps - 1
+        step1, step, step2 = mujoco.mj_step1, mujoco.mj_step, mujoco.mj_step2
+        between = self._environment.substeps - 1
         for row, model, data, control, action, copies in chunk:
             control[...] = action
             step2(model, data)

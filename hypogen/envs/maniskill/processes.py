@@ -12,21 +12,23 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from hypogen.benchmarks import get_benchmark
-from hypogen.envs.maniskill import ManiSkillEnv
+from hypogen.envs.maniskill import get_environment
+from hypogen.envs.maniskill.single import ManiSkillEnv
 from hypogen.envs.worlds import specs_array, world_seeds
 
 Answer = tuple[np.ndarray, ...]
 
 
 class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
-    """W worlds of a ManiSkill benchmark, one a row of ``specs`` [W, C].
+    """W worlds of a ManiSkill benchmark, one per row of ``specs`` [W, C].
 
     Observations are float32 [W, D], actions [W, 7]. Worlds end one by one, terminated at success or truncated after
     ``episode_steps``; there is no autoreset: a world that is over stands still, repeats its last observation, earns 0
     and stays terminated or truncated. ``infos["success"]`` bool [W]. What a world does depends on its spec, seed and
     actions alone, not on its neighbours or its process.
 
-    Raises ValueError for an unknown or non-ManiSkill benchmark, specs that mean nothing, or fewer than 1 process.
+    Raises ValueError for an unknown or non-ManiSkill benchmark, one with a variable that its environment does not
+    consume, specs that mean nothing, or fewer than 1 process.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}  # noqa: RUF012
@@ -34,8 +36,7 @@ class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
     def __init__(self, benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], processes: int = 1) -> None:
         self._chunks: list[_Here | _Process] = []  # first: an unfinished vector is closed as well
         self.benchmark = get_benchmark(benchmark)
-        if self.benchmark.simulator != "maniskill":
-            raise ValueError(f"{benchmark} does not run in ManiSkill but in {self.benchmark.simulator}")
+        get_environment(self.benchmark)  # refuses what does not run here
         self.specs = specs_array(self.benchmark, specs)
         for spec in self.specs:
             self.benchmark.values(spec)
@@ -169,7 +170,7 @@ class _Process:
 
 
 def _serve(pipe: Connection, benchmark: str, specs: np.ndarray) -> None:
-    """What the process does until the other end of the pipe is closed."""
+    """Answers commands until the other end of the pipe is closed."""
     worlds = None
     while True:
         try:

@@ -1,0 +1,87 @@
+"""Cheetah: run at a target speed (m/s), with a torso of a given half length (m). dm_control's, with 6 actuators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from hypogen.contexts import spaced
+from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
+from hypogen.envs.mujoco.rewards import moving
+
+if TYPE_CHECKING:  # importing it for real would load the simulator
+    import mujoco
+
+
+def resize(root: ElementTree.Element, length: float) -> None:
+    """Makes the torso reach ``length`` (m) to both sides; head and thighs move along."""
+    only(root, ".//geom[@name='torso']").set("fromto", decimals(-length, 0, 0, length, 0, 0))
+    only(root, ".//geom[@name='head']").set("pos", decimals(length + 0.1, 0, 0.1))
+    only(root, ".//body[@name='bthigh']").set("pos", decimals(-length, 0, 0))
+    only(root, ".//body[@name='fthigh']").set("pos", decimals(length, 0, 0))
+
+
+def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[np.ndarray]:
+    """Positions without x, since the ground is the same everywhere; velocities; the torso's velocity along x."""
+    velocity = sensor(model, data, "torso_subtreelinvel")
+    return [data.qpos[1:], data.qvel, velocity[:1]]
+
+
+def observe(raw: np.ndarray) -> np.ndarray:
+    """Positions [W, 8] and velocities [W, 9]."""
+    return raw[:, :17].copy()
+
+
+def features(raw: np.ndarray) -> np.ndarray:
+    """Velocity along x [W, 1] (m/s)."""
+    return raw[:, 17:].copy()
+
+
+def reward(features: Any, speed: Any) -> Any:
+    """Rewards [...] from features [..., 1] and target speeds [...] (m/s)."""
+    return moving(features[..., 0], speed)
+
+
+def dm_control_classes() -> tuple[Any, Any]:
+    """dm_control's physics, and its task with the paper's reward."""
+    from dm_control.suite import cheetah
+
+    from hypogen.envs.mujoco.tasks import Directed
+
+    class CheetahTask(Directed, cheetah.Cheetah):
+        """Run at the target speed (m/s)."""
+
+        def get_features(self, physics: cheetah.Physics) -> np.ndarray:
+            return np.array([physics.speed()])
+
+        def get_reward(self, physics: cheetah.Physics) -> float:
+            return self.moving(physics.speed())
+
+    return cheetah.Physics, CheetahTask
+
+
+ENVIRONMENT = MujocoEnvironment(
+    name="cheetah",
+    suite_task="run",
+    defaults={"speed": 10.0, "length": 0.5},
+    units={"speed": "m/s", "length": "m"},
+    contexts={
+        "speed": {"speed": spaced(-10, 10, 0.5, without=(0.0,))},
+        "length": {"length": spaced(0.3, 0.7, 0.01)},
+        "speed-length": {"speed": spaced(1, 10, 1), "length": spaced(0.3, 0.7, 0.05)},
+    },
+    observation_dim=17,
+    action_dim=6,
+    substeps=1,
+    time_limit_s=10,
+    changes={"length": resize},
+    views=views,
+    observe=observe,
+    features=features,
+    feature_names=("velocity",),
+    reward=reward,
+    dm_control_classes=dm_control_classes,
+)
+"""The cheetah, with the grids of the paper's tables 6 to 9."""

@@ -1,0 +1,99 @@
+"""Finger: spin a hinge at a target speed (rad/s), with a finger of a given length (m). dm_control's, 2 actuators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from hypogen.contexts import spaced
+from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
+from hypogen.envs.mujoco.rewards import moving
+
+if TYPE_CHECKING:  # importing it for real would load the simulator
+    import mujoco
+
+_SENSORS = (
+    *("proximal", "distal", "tip", "spinner"),
+    *("proximal_velocity", "distal_velocity", "hinge_velocity"),
+    *("touchtop", "touchbottom"),
+)
+
+
+def resize(root: ElementTree.Element, length: float) -> None:
+    """Makes the last link ``length`` (m) long; the spinner and its caps move and grow with it.
+
+    Raises ValueError for a length of 0.07 m or less.
+    """
+    if length <= 0.07:
+        raise ValueError(f"a finger's length must exceed 0.07 m, or its spinner's caps vanish; got {length:g}")
+    only(root, ".//geom[@name='distal']").set("fromto", decimals(0, 0, 0, 0, 0, -length))
+    only(root, ".//geom[@name='fingertip']").set("fromto", decimals(0, 0, 0.03 - length, 0, 0, -length - 0.001))
+    only(root, ".//body[@name='spinner']").set("pos", decimals(length + 0.04, 0, 0.4))
+    for cap in ("cap1", "cap2"):
+        only(root, f".//geom[@name='{cap}']").set("size", decimals(0.04, length - 0.07))
+
+
+def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[np.ndarray]:
+    """Sensors: two joints, tip and spinner [3] each, three velocities (the last is the hinge's), two touches."""
+    return [sensor(model, data, name) for name in _SENSORS]
+
+
+def observe(raw: np.ndarray) -> np.ndarray:
+    """Joints [W, 2], tip relative to the spinner [W, 2], velocities [W, 3] and log of touches [W, 2]."""
+    joints, tip, spinner, velocities, touch = np.split(raw, [2, 5, 8, 11], axis=1)
+    return np.concatenate([joints, tip[:, ::2] - spinner[:, ::2], velocities, np.log1p(touch)], axis=1)
+
+
+def features(raw: np.ndarray) -> np.ndarray:
+    """Velocity of the hinge [W, 1] (rad/s)."""
+    return raw[:, 10:11].copy()
+
+
+def reward(features: Any, speed: Any) -> Any:
+    """Rewards [...] from features [..., 1] and target speeds [...] (rad/s)."""
+    return moving(features[..., 0], speed)
+
+
+def dm_control_classes() -> tuple[Any, Any]:
+    """dm_control's physics, and its task with the paper's reward."""
+    from dm_control.suite import finger
+
+    from hypogen.envs.mujoco.tasks import Directed
+
+    class FingerTask(Directed, finger.Spin):
+        """Spin the hinge at the target speed (rad/s)."""
+
+        def get_features(self, physics: finger.Physics) -> np.ndarray:
+            return np.array([physics.hinge_velocity()])
+
+        def get_reward(self, physics: finger.Physics) -> float:
+            return self.moving(physics.hinge_velocity())
+
+    return finger.Physics, FingerTask
+
+
+ENVIRONMENT = MujocoEnvironment(
+    name="finger",
+    suite_task="spin",
+    defaults={"speed": 15.0, "length": 0.16},
+    units={"speed": "rad/s", "length": "m"},
+    contexts={
+        "speed": {"speed": spaced(-15, 15, 1, without=(0.0,))},
+        "length": {"length": spaced(0.1, 0.4, 0.01)},
+        "speed-length": {"speed": spaced(1, 15, 1), "length": spaced(0.1, 0.4, 0.05)},
+    },
+    observation_dim=9,
+    action_dim=2,
+    substeps=2,
+    time_limit_s=20,
+    changes={"length": resize},
+    views=views,
+    observe=observe,
+    features=features,
+    feature_names=("velocity",),
+    reward=reward,
+    dm_control_classes=dm_control_classes,
+)
+"""The finger, with the grids of the paper's tables 6 to 9."""
