@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hypogen.errors import Diverged
 from hypogen.generators.base import Batch, Generator
+from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, one_of, require, whole
 
 if TYPE_CHECKING:  # importing it for real would load the simulators, which training does not need
     from hypogen.demonstrations import Demonstrations
@@ -29,21 +30,24 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a generator is trained; the defaults are the paper's (section 5.1 and table 12).
+    """Settings of a generator's training; the defaults are the paper's (section 5.1 and table 12).
 
     epochs: passes over all samples of all training specs (ManiSkill: 1000).
-    batch_size: samples of a step, all specs together, spread evenly over the step's specs.
-    specs_per_batch: specs of a step, drawn anew for every step; None for all of them, in every step.
-    spec_noise: deviation of what is added to the specs in every step, in halves of the grid's range along each variable
-        (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not the one point.
-    learning_rate: of Adam, once it has warmed up.
-    learning_rate_final: what it falls to along a half cosine, over all steps; None keeps it as it is (the paper).
-    warmup_steps: steps over which the learning rate rises in a straight line to what it would be (ours; the paper: 0).
-    max_gradient_norm: what the gradients of all parameters together are scaled down to; None leaves them (the paper).
+    batch_size: samples per step, all specs together, spread evenly over the step's specs.
+    specs_per_batch: specs per step, drawn anew for every step; None for all of them, in every step.
+    spec_noise: standard deviation of the noise added to the specs in every step, in halves of the grid's range along
+        each variable (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not one point.
+    learning_rate: learning rate of Adam after the warm-up.
+    learning_rate_final: learning rate at the end of a half cosine over all steps; None for no change (the paper).
+    warmup_steps: steps over which the learning rate rises linearly to its scheduled value (ours; the paper: 0).
+    max_gradient_norm: norm to which the gradients of all parameters together are scaled down; None for no limit (the
+        paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
     precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
     log_every: epochs between two rows of the curve; the last epoch always has one.
     checkpoint_every_s: seconds between two checkpoints, looked at after each epoch.
+
+    Raises ValueError that begins with the setting at fault.
     """
 
     epochs: int = 2000
@@ -61,29 +65,21 @@ class TrainingSettings:
     checkpoint_every_s: float = 120.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every", "specs_per_batch"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
-        if not 0.0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be positive and finite, not {self.learning_rate!r}")
-        if not isinstance(self.warmup_steps, int) or self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be an integer of at least 0, not {self.warmup_steps!r}")
-        if self.max_gradient_norm is not None and not 0.0 < self.max_gradient_norm < float("inf"):
-            raise ValueError(f"max_gradient_norm must be positive and finite or null, not {self.max_gradient_norm!r}")
-        if self.learning_rate_final is not None and not 0.0 <= self.learning_rate_final <= self.learning_rate:
-            raise ValueError(
-                f"learning_rate_final must lie in 0..{self.learning_rate:g} (learning_rate) or be null, "
-                f"not {self.learning_rate_final!r}"
-            )
-        for name in ("value_weight", "td_weight", "spec_noise", "checkpoint_every_s"):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be finite and not negative, not {getattr(self, name)!r}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+        require(self, whole(1), "epochs", "batch_size", "log_every")
+        require(self, whole(1).or_null(), "specs_per_batch")
+        require(self, whole(0), "warmup_steps")
+        require(self, POSITIVE, "learning_rate")
+        require(self, POSITIVE.or_null(), "max_gradient_norm")
+        at_most_the_first = Rule(
+            f"lie in 0..{self.learning_rate:g} (learning_rate) or be null",
+            lambda rate: rate is None or 0.0 <= rate <= self.learning_rate,
+        )
+        require(self, at_most_the_first, "learning_rate_final")
+        require(self, NOT_NEGATIVE, "value_weight", "td_weight", "spec_noise", "checkpoint_every_s")
+        require(self, one_of("float32", "bfloat16"), "precision")
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of step `step` (from 0) of `steps` in all."""
+        """Learning rate of step `step` (from 0) of `steps` in all."""
         rate = self.learning_rate
         if self.learning_rate_final is not None:
             falling = 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -91,7 +87,7 @@ class TrainingSettings:
         return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     def specs_at_once(self, specs: int) -> int:
-        """Specs of a step at most, where `specs` train."""
+        """Specs per step at most, where `specs` train."""
         return min(self.specs_per_batch or specs, specs)
 
     def epoch_parts(self, specs: int, samples: int) -> tuple[int, int]:
