@@ -1,4 +1,4 @@
-"""Experts: in MuJoCo one TD3 agent a spec, all trained together; in ManiSkill RLlib's PPO or a scripted controller.
+"""Experts: in MuJoCo one TD3 agent per spec, all trained together; in ManiSkill RLlib's PPO or a scripted controller.
 
 RLlib's (:mod:`hypogen.experts.ppo`) is imported only when used.
 """

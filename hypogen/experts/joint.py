@@ -2,8 +2,8 @@
 
 Neighbouring specs move alike, so one network that serves several of them learns from a fraction of the updates that as
 many networks of their own would need. A network on [spec, observation] is, for one spec, exactly a network on the
-observation with another first bias (``hypogen.policy.fold_condition``), so an agent parts into one expert a spec
-without any loss, and those can go on learning alone.
+observation with another first bias (``hypogen.policy.fold_condition``), so an agent parts into one expert per
+spec without any loss, and those can go on learning alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hypogen.experts.networks import StackedMLP
 from hypogen.experts.settings import Schedule, TD3Settings
-from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 from hypogen.policy import Policy, fold_condition
 
 
@@ -56,9 +56,9 @@ class JointTD3:
         actions = self._agents.act(self._conditioned(observations))
         return actions.view(self._members.numel(), observations.shape[1], -1)[self._places]
 
-    def update(self, batch: Batch, noise: Tensor, now: Schedule) -> None:
+    def update(self, batch: TransitionBatch, noise: Tensor, now: Schedule) -> None:
         """Update every agent once, with the batches of all its specs."""
-        together = Batch(
+        together = TransitionBatch(
             self._conditioned(batch.observations),
             self._together(batch.actions),
             self._together(batch.returns),
@@ -68,11 +68,11 @@ class JointTD3:
         self._agents.update(together, self._together(noise), now)
 
     def policy(self) -> Policy:
-        """A copy of the actors, one a spec, on the CPU."""
+        """A copy of the actors, one per spec, on the CPU."""
         return Policy(*_first(*self._parts(self._agents.actor)))
 
     def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A copy of the first critics on the CPU, one a spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
+        """A copy of the first critics on the CPU, one per spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
         return _first(*self._parts(self._agents.critic))
 
     def part(self) -> PopulationTD3:

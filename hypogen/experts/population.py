@@ -21,7 +21,7 @@ from hypogen.experts.checkpoint import Checkpoint
 from hypogen.experts.joint import JointTD3
 from hypogen.experts.replay import Replay, n_step_returns
 from hypogen.experts.settings import TD3Settings, resolve
-from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 from hypogen.experts.trained import Critic, Experts
 from hypogen.rollouts import rollout
 
@@ -68,7 +68,9 @@ def train(
     if get_benchmark(benchmark).simulator != "mujoco":
         raise ValueError(f"TD3 experts exist for MuJoCo benchmarks, not for {benchmark}")
     settings = resolve(settings, device)
-    training = _Training(get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device)
+    training = _PopulationTraining(
+        get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device
+    )
     identity = {"benchmark": benchmark, "specs": training.specs.tolist(), "settings": repr(settings), "seed": seed}
     files = Checkpoint(checkpoint, identity, checkpoint_every_s) if checkpoint else None
     try:
@@ -78,7 +80,7 @@ def train(
     return training.experts()
 
 
-class _Training:
+class _PopulationTraining:
     """The whole state of a training: everything in it is either fixed or in its checkpoint."""
 
     def __init__(
@@ -155,7 +157,7 @@ class _Training:
         windows = self._replay.sample(rows, settings.n_step, generator)
         rewards = envs.reward(self._benchmark.environment, windows.features, self._speeds)
         returns, discounts = n_step_returns(rewards, windows.valid, settings.discount)
-        batch = Batch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
+        batch = TransitionBatch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
         noise = torch.empty_like(windows.actions).normal_(generator=generator)
         self._learner.update(batch, noise, settings.at(self._updates))
         self._updates += 1

@@ -48,10 +48,10 @@ class Critic:
 
 @dataclass(frozen=True, eq=False)
 class Experts:
-    """One expert a spec.
+    """One expert per spec.
 
     specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the evaluation that each was kept for. curve: every
-    evaluation, one row ``{"update", "spec", "return"}`` a spec, where spec is the position in ``specs``.
+    evaluation, one row ``{"update", "spec", "return"}`` per spec, where spec is the position in ``specs``.
     """
 
     specs: npt.NDArray[np.float64]
