@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypogen.errors import Diverged
+from hypogen.checkpoints import Checkpoint, load_optimizer_state, optimizer_state
+from hypogen.errors import Diverged, Stopped
 from hypogen.generators.base import Batch, Generator
 from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, one_of, require, whole
 
 if TYPE_CHECKING:  # importing it for real would load the simulators, which training does not need
     from hypogen.demonstrations import Demonstrations
 
-__all__ = ["Diverged", "TrainingSettings", "fit"]
+__all__ = ["Diverged", "Stopped", "TrainingSettings", "fit"]
 
 Row = dict[str, Any]
 
@@ -110,44 +109,48 @@ def fit(
     device: torch.device | str = "cpu",
     before_checkpoint: Callable[[int], None] | None = None,
     until: int | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> list[Row]:
     """Train `generator` in place, and return the curve: a row of epoch, loss and unweighted mean losses each.
 
-    The batches depend on `seed` and the epoch alone. With a `checkpoint` path the state is written there, atomically,
-    and a file found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left
-    alone (same device, thread count and settings; where the learning rate does not fall, more epochs may be asked
-    for). `on_epoch` gets each new row when its epoch is over and may raise to stop: the checkpoint on disk stays
-    usable. `before_checkpoint` gets the number of every epoch that is over before a checkpoint of it is written: what
-    it leaves is there wherever training continues.
-    `until` stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
+    The batches depend on `seed` and the epoch alone. With `checkpoint`, a folder, the state is written there, and one
+    found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left alone
+    (same device, thread count and settings; where the learning rate does not fall, more epochs may be asked for).
 
-    Raises Diverged when a loss or a parameter is not finite, ValueError for demonstrations that do not fit the
-    settings or a checkpoint of another training.
+    on_epoch: gets each new row when its epoch is over and may raise to stop: the checkpoint on disk stays usable.
+    before_checkpoint: gets the number of every epoch that is over before a checkpoint of it is written, so that
+        whatever it writes is there wherever training continues.
+    until: stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
+    stop: asked after every epoch but the last; True ends the training with a checkpoint and Stopped.
+
+    Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` says so, ValueError for
+    demonstrations that do not fit the settings or a checkpoint of another training.
     """
     _keep_freed_memory()
     run = _Run(generator.to(device), demonstrations, settings, seed, torch.device(device))
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists():
-        run.restore(path)
-    written = time.monotonic()
+    files = None if checkpoint is None else Checkpoint(checkpoint, run.identity(), settings.checkpoint_every_s)
+    if files is not None and (state := files.load()):
+        run.restore(state)
     end = settings.epochs if until is None else min(until, settings.epochs)
     if run.epoch > end:
-        raise ValueError(f"checkpoint {path} is at epoch {run.epoch}, past the {end} asked for")
+        raise ValueError(f"checkpoint {checkpoint} is at epoch {run.epoch}, past the {end} asked for")
     while run.epoch < end:
         last = run.epoch + 1 == end
         run.advance(check_parameters=last)
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
-        if path is not None and (last or time.monotonic() - written >= settings.checkpoint_every_s):
-            run.save(path)
-            written = time.monotonic()
+        stopping = not last and stop is not None and stop()
+        if files is not None and (last or stopping or files.due()):
+            files.save(run.state())
         if on_epoch is not None and run.rows and run.rows[-1]["epoch"] == run.epoch:
             on_epoch(dict(run.rows[-1]))
+        if stopping:
+            raise Stopped(f"training stopped after epoch {run.epoch} of {settings.epochs}")
     return run.rows
 
 
 class _Run:
-    """What one training carries from epoch to epoch: generator, optimiser, curve."""
+    """State that one training carries from epoch to epoch: generator, optimiser, curve."""
 
     def __init__(
         self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
@@ -239,39 +242,24 @@ class _Run:
                 f"{self.settings.learning_rate:g}, or spec_scaling unit where it is raw"
             )
 
-    def save(self, path: Path) -> None:
-        """Write the state beside `path` and move it there, so that a kill leaves the old file or the new one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        state = {
-            "identity": self._identity(),
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epochs depend on, beside settings, seed and demonstrations."""
+        return {
             "epoch": self.epoch,
             "step": self.step,
             "rows": self.rows,
             "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_state(self.optimizer),
         }
-        torch.save(state, beside)
-        os.replace(beside, path)
 
-    def restore(self, path: Path) -> None:
-        """Continue from `path`; ValueError when it cannot be read or belongs to another training."""
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            identity, epoch = state["identity"], state["epoch"]
-        except Exception as error:
-            raise ValueError(
-                f"checkpoint {path} cannot be read ({error}); delete it to train from the start"
-            ) from error
-        differing = [key for key, value in self._identity().items() if identity.get(key) != value]
-        if differing:
-            raise ValueError(f"checkpoint {path} belongs to another training: {', '.join(differing)} differ")
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
         self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.step, self.rows = epoch, state["step"], state["rows"]
+        load_optimizer_state(self.optimizer, state["optimizer"])
+        self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
 
-    def _identity(self) -> Row:
-        """What must be equal for a continuation to make sense."""
+    def identity(self) -> Row:
+        """Everything that must be equal for a continuation to make sense."""
         passing = {"checkpoint_every_s", "log_every"}
         if self.settings.learning_rate_final is None:  # only a falling learning rate depends on where it ends
             passing.add("epochs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypogen.policy import Policy, stacked_mlp
 
 
 class TransitionBatch(NamedTuple):
-    """What one update of S experts learns from, float32.
+    """Transitions that one update of S experts learns from, float32.
 
     observations ``[S, B, D]``, actions ``[S, B, A]``, returns ``[S, B]`` (discounted rewards of the next n steps),
     discounts ``[S, B]`` of the value at next_observations ``[S, B, D]``.
@@ -106,14 +107,14 @@ class PopulationTD3:
         return all(bool(torch.isfinite(network.flat).all()) for network in (self.actor, self.critic))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that the next updates depend on."""
+        """Everything that the next updates depend on: weights, targets, optimisers, count of updates."""
         return {"updates": np.asarray(self._updates)} | {name: t.cpu().numpy() for name, t in self._tensors().items()}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, np.ndarray | Tensor]) -> None:
         """Go back to a ``state``."""
         self._updates = int(state["updates"])
         for name, tensor in self._tensors().items():
-            tensor.copy_(torch.from_numpy(state[name]))
+            tensor.copy_(torch.as_tensor(state[name]))
         for network in self.networks:
             network.refresh()
 
