@@ -24,7 +24,7 @@ import typer
 import hypogen.envs  # noqa: F401 - registers the environments
 from hypogen.benchmarks import get_benchmark
 from hypogen.experts import TD3Settings, resolve
-from hypogen.experts.population import _Training
+from hypogen.experts.population import _PopulationTraining
 
 BENCHMARK = "cheetah-speed"
 SETTINGS = TD3Settings(seed_steps=1000, exploration_steps=0, replay_capacity=20_000)
@@ -74,7 +74,7 @@ def our_rate(experts: int, precision: str, threads: int, seconds: float, device:
     benchmark = get_benchmark(BENCHMARK)
     specs = np.resize(benchmark.grid, (experts, 1))
     settings = dataclasses.replace(SETTINGS, precision=precision)
-    training = _Training(benchmark, specs, settings, 0, threads, device)
+    training = _PopulationTraining(benchmark, specs, settings, 0, threads, device)
     try:
         for _ in range(settings.seed_steps):
             training._finish_step(None, training._begin_step())

@@ -14,6 +14,10 @@ class Diverged(RuntimeError):
     """
 
 
+class Stopped(Exception):
+    """A training was asked to stop; the same call continues from its checkpoint, where it was given a place for one."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt ``word``: the nearest known one, and all of them."""
     names = list(known)

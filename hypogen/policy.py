@@ -1,4 +1,4 @@
-"""The one object that every method ends in: a batch of small MLP policies, one a spec, with stacked parameters."""
+"""The one object that every method ends in: a batch of small MLP policies, one per spec, with stacked parameters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hypogen.validation import at_least, require
+
 
 @dataclass(frozen=True)
 class PolicyShape:
@@ -19,15 +21,15 @@ class PolicyShape:
 
     layers: linear layers, at least 1. Two (the paper's MuJoCo policies) is observation -> hidden -> action.
     hidden_dim: width of every layer but the last.
+
+    Raises ValueError that begins with the setting at fault.
     """
 
     layers: int = 2
     hidden_dim: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"policy {name} must be at least 1, not {getattr(self, name)}")
+        require(self, at_least(1), "layers", "hidden_dim")
 
     def sizes(self, inputs: int, outputs: int) -> tuple[tuple[int, int], ...]:
         """(in, out) of each linear layer, first to last."""
@@ -50,10 +52,10 @@ def stacked_mlp(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Ten
 
 
 def fold_condition(weight: Tensor, bias: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-    """First layer on [condition, observation], rewritten as a layer on the observation alone with one bias a spec.
+    """First layer on [condition, observation], rewritten as a layer on the observation alone with one bias per spec.
 
     weight [out, C + D], bias [out], condition [S, C]; returns weight [S, out, D] (a view) and bias [S, out].
-    Exact, since W [c, x] + b = W_x x + (W_c c + b): what a policy is conditioned on need not enter it at every step.
+    Exact, since W [c, x] + b = W_x x + (W_c c + b): the condition need not enter the policy at every step.
     """
     size = condition.shape[1]
     folded = torch.addmm(bias, condition, weight[:, :size].T)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,34 +14,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypogen.errors import Diverged
+from hypogen.checkpoints import Checkpoint, load_optimizer_state, optimizer_state
+from hypogen.errors import Diverged, Stopped
 from hypogen.generators.base import Batch, Generator
+from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, one_of, require, whole
 
 if TYPE_CHECKING:  # importing it for real would load the simulators, which training does not need
     from hypogen.demonstrations import Demonstrations
 
-__all__ = ["Diverged", "TrainingSettings", "fit"]
+__all__ = ["Diverged", "Stopped", "TrainingSettings", "fit"]
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a generator is trained; the defaults are the paper's (section 5.1 and table 12).
+    """Settings of a generator's training; the defaults are the paper's (section 5.1 and table 12).
 
     epochs: passes over all samples of all training specs (ManiSkill: 1000).
-    batch_size: samples of a step, all specs together, spread evenly over the step's specs.
-    specs_per_batch: specs of a step, drawn anew for every step; None for all of them, in every step.
-    spec_noise: deviation of what is added to the specs in every step, in halves of the grid's range along each variable
-        (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not the one point.
-    learning_rate: of Adam, once it has warmed up.
-    learning_rate_final: what it falls to along a half cosine, over all steps; None keeps it as it is (the paper).
-    warmup_steps: steps over which the learning rate rises in a straight line to what it would be (ours; the paper: 0).
-    max_gradient_norm: what the gradients of all parameters together are scaled down to; None leaves them (the paper).
+    batch_size: samples per step, all specs together, spread evenly over the step's specs.
+    specs_per_batch: specs per step, drawn anew for every step; None for all of them, in every step.
+    spec_noise: standard deviation of the noise added to the specs in every step, in halves of the grid's range along
+        each variable (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not one point.
+    learning_rate: learning rate of Adam after the warm-up.
+    learning_rate_final: learning rate at the end of a half cosine over all steps; None for no change (the paper).
+    warmup_steps: steps over which the learning rate rises linearly to its scheduled value (ours; the paper: 0).
+    max_gradient_norm: norm to which the gradients of all parameters together are scaled down; None for no limit (the
+        paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
     precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
     log_every: epochs between two rows of the curve; the last epoch always has one.
     checkpoint_every_s: seconds between two checkpoints, looked at after each epoch.
+
+    Raises ValueError that begins with the setting at fault.
     """
 
     epochs: int = 2000
@@ -61,29 +64,21 @@ class TrainingSettings:
     checkpoint_every_s: float = 120.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every", "specs_per_batch"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
-        if not 0.0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be positive and finite, not {self.learning_rate!r}")
-        if not isinstance(self.warmup_steps, int) or self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be an integer of at least 0, not {self.warmup_steps!r}")
-        if self.max_gradient_norm is not None and not 0.0 < self.max_gradient_norm < float("inf"):
-            raise ValueError(f"max_gradient_norm must be positive and finite or null, not {self.max_gradient_norm!r}")
-        if self.learning_rate_final is not None and not 0.0 <= self.learning_rate_final <= self.learning_rate:
-            raise ValueError(
-                f"learning_rate_final must lie in 0..{self.learning_rate:g} (learning_rate) or be null, "
-                f"not {self.learning_rate_final!r}"
-            )
-        for name in ("value_weight", "td_weight", "spec_noise", "checkpoint_every_s"):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be finite and not negative, not {getattr(self, name)!r}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+        require(self, whole(1), "epochs", "batch_size", "log_every")
+        require(self, whole(1).or_null(), "specs_per_batch")
+        require(self, whole(0), "warmup_steps")
+        require(self, POSITIVE, "learning_rate")
+        require(self, POSITIVE.or_null(), "max_gradient_norm")
+        at_most_the_first = Rule(
+            f"lie in 0..{self.learning_rate:g} (learning_rate) or be null",
+            lambda rate: rate is None or 0.0 <= rate <= self.learning_rate,
+        )
+        require(self, at_most_the_first, "learning_rate_final")
+        require(self, NOT_NEGATIVE, "value_weight", "td_weight", "spec_noise", "checkpoint_every_s")
+        require(self, one_of("float32", "bfloat16"), "precision")
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of step `step` (from 0) of `steps` in all."""
+        """Learning rate of step `step` (from 0) of `steps` in all."""
         rate = self.learning_rate
         if self.learning_rate_final is not None:
             falling = 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -91,7 +86,7 @@ class TrainingSettings:
         return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     def specs_at_once(self, specs: int) -> int:
-        """Specs of a step at most, where `specs` train."""
+        """Specs per step at most, where `specs` train."""
         return min(self.specs_per_batch or specs, specs)
 
     def epoch_parts(self, specs: int, samples: int) -> tuple[int, int]:
@@ -114,44 +109,48 @@ def fit(
     device: torch.device | str = "cpu",
     before_checkpoint: Callable[[int], None] | None = None,
     until: int | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> list[Row]:
     """Train `generator` in place, and return the curve: a row of epoch, loss and unweighted mean losses each.
 
-    The batches depend on `seed` and the epoch alone. With a `checkpoint` path the state is written there, atomically,
-    and a file found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left
-    alone (same device, thread count and settings; where the learning rate does not fall, more epochs may be asked
-    for). `on_epoch` gets each new row when its epoch is over and may raise to stop: the checkpoint on disk stays
-    usable. `before_checkpoint` gets the number of every epoch that is over before a checkpoint of it is written: what
-    it leaves is there wherever training continues.
-    `until` stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
+    The batches depend on `seed` and the epoch alone. With `checkpoint`, a folder, the state is written there, and one
+    found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left alone
+    (same device, thread count and settings; where the learning rate does not fall, more epochs may be asked for).
 
-    Raises Diverged when a loss or a parameter is not finite, ValueError for demonstrations that do not fit the
-    settings or a checkpoint of another training.
+    on_epoch: gets each new row when its epoch is over and may raise to stop: the checkpoint on disk stays usable.
+    before_checkpoint: gets the number of every epoch that is over before a checkpoint of it is written, so that
+        whatever it writes is there wherever training continues.
+    until: stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
+    stop: asked after every epoch but the last; True ends the training with a checkpoint and Stopped.
+
+    Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` says so, ValueError for
+    demonstrations that do not fit the settings or a checkpoint of another training.
     """
     _keep_freed_memory()
     run = _Run(generator.to(device), demonstrations, settings, seed, torch.device(device))
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists():
-        run.restore(path)
-    written = time.monotonic()
+    files = None if checkpoint is None else Checkpoint(checkpoint, run.identity(), settings.checkpoint_every_s)
+    if files is not None and (state := files.load()):
+        run.restore(state)
     end = settings.epochs if until is None else min(until, settings.epochs)
     if run.epoch > end:
-        raise ValueError(f"checkpoint {path} is at epoch {run.epoch}, past the {end} asked for")
+        raise ValueError(f"checkpoint {checkpoint} is at epoch {run.epoch}, past the {end} asked for")
     while run.epoch < end:
         last = run.epoch + 1 == end
         run.advance(check_parameters=last)
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
-        if path is not None and (last or time.monotonic() - written >= settings.checkpoint_every_s):
-            run.save(path)
-            written = time.monotonic()
+        stopping = not last and stop is not None and stop()
+        if files is not None and (last or stopping or files.due()):
+            files.save(run.state())
         if on_epoch is not None and run.rows and run.rows[-1]["epoch"] == run.epoch:
             on_epoch(dict(run.rows[-1]))
+        if stopping:
+            raise Stopped(f"training stopped after epoch {run.epoch} of {settings.epochs}")
     return run.rows
 
 
 class _Run:
-    """What one training carries from epoch to epoch: generator, optimiser, curve."""
+    """State that one training carries from epoch to epoch: generator, optimiser, curve."""
 
     def __init__(
         self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
@@ -243,39 +242,24 @@ class _Run:
                 f"{self.settings.learning_rate:g}, or spec_scaling unit where it is raw"
             )
 
-    def save(self, path: Path) -> None:
-        """Write the state beside `path` and move it there, so that a kill leaves the old file or the new one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        state = {
-            "identity": self._identity(),
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epochs depend on, beside settings, seed and demonstrations."""
+        return {
             "epoch": self.epoch,
             "step": self.step,
             "rows": self.rows,
             "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_state(self.optimizer),
         }
-        torch.save(state, beside)
-        os.replace(beside, path)
 
-    def restore(self, path: Path) -> None:
-        """Continue from `path`; ValueError when it cannot be read or belongs to another training."""
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            identity, epoch = state["identity"], state["epoch"]
-        except Exception as error:
-            raise ValueError(
-                f"checkpoint {path} cannot be read ({error}); delete it to train from the start"
-            ) from error
-        differing = [key for key, value in self._identity().items() if identity.get(key) != value]
-        if differing:
-            raise ValueError(f"checkpoint {path} belongs to another training: {', '.join(differing)} differ")
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
         self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.step, self.rows = epoch, state["step"], state["rows"]
+        load_optimizer_state(self.optimizer, state["optimizer"])
+        self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
 
-    def _identity(self) -> Row:
-        """What must be equal for a continuation to make sense."""
+    def identity(self) -> Row:
+        """Everything that must be equal for a continuation to make sense."""
         passing = {"checkpoint_every_s", "log_every"}
         if self.settings.learning_rate_final is None:  # only a falling learning rate depends on where it ends
             passing.add("epochs")

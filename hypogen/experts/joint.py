@@ -1,14 +1,15 @@
-"""A few TD3 agents that serve neighbouring specs together, told the spec: what every expert can start from.
+"""A few TD3 agents that serve neighbouring specs together, told the spec: a start for every expert.
 
 Neighbouring specs move alike, so one network that serves several of them learns from a fraction of the updates that as
 many networks of their own would need. A network on [spec, observation] is, for one spec, exactly a network on the
-observation with another first bias (``hypogen.policy.fold_condition``), so an agent parts into one expert a spec
-without any loss, and those can go on learning alone.
+observation with another first bias (``hypogen.policy.fold_condition``), so an agent parts into one expert per
+spec without any loss, and those can go on learning alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from hypogen.experts.networks import StackedMLP
 from hypogen.experts.settings import Schedule, TD3Settings
-from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 from hypogen.policy import Policy, fold_condition
 
 
@@ -24,7 +25,7 @@ class JointTD3:
     """Acts and learns for S experts as ``PopulationTD3`` does, with fewer agents on [spec, observation].
 
     Args:
-        conditions: what the networks are told of each spec ``[S, C]``, around [-1, 1].
+        conditions: the networks' inputs for each spec ``[S, C]``, around [-1, 1].
         observation_dim, action_dim, settings, generator: as for ``PopulationTD3``; ``settings.joint_agents`` agents
             serve as many specs each, in their order, and learn from ``settings.joint_batch_size`` transitions of each.
     """
@@ -56,9 +57,9 @@ class JointTD3:
         actions = self._agents.act(self._conditioned(observations))
         return actions.view(self._members.numel(), observations.shape[1], -1)[self._places]
 
-    def update(self, batch: Batch, noise: Tensor, now: Schedule) -> None:
+    def update(self, batch: TransitionBatch, noise: Tensor, now: Schedule) -> None:
         """Update every agent once, with the batches of all its specs."""
-        together = Batch(
+        together = TransitionBatch(
             self._conditioned(batch.observations),
             self._together(batch.actions),
             self._together(batch.returns),
@@ -68,11 +69,11 @@ class JointTD3:
         self._agents.update(together, self._together(noise), now)
 
     def policy(self) -> Policy:
-        """A copy of the actors, one a spec, on the CPU."""
+        """A copy of the actors, one per spec, on the CPU."""
         return Policy(*_first(*self._parts(self._agents.actor)))
 
     def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A copy of the first critics on the CPU, one a spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
+        """A copy of the first critics on the CPU, one per spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
         return _first(*self._parts(self._agents.critic))
 
     def part(self) -> PopulationTD3:
@@ -93,7 +94,7 @@ class JointTD3:
         """Everything that the next updates depend on."""
         return self._agents.state()
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, np.ndarray | Tensor]) -> None:
         """Go back to a ``state``."""
         self._agents.load_state(state)
 
@@ -108,7 +109,7 @@ class JointTD3:
         return tensor.reshape(len(self._members), -1, *tensor.shape[2:])
 
     def _parts(self, network: StackedMLP) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """What N agents' networks (actors, or twin critics) are for every spec, with leading axes ``[N / G, S]``."""
+        """Networks of N agents (actors, or twin critics) rewritten for every spec, with leading axes ``[N / G, S]``."""
         weights, biases = network.linear()
         size = network.count // len(self._members)
         told = self._conditions[self._members].repeat(size, 1, 1)

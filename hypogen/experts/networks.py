@@ -76,7 +76,7 @@ class StackedMLP:
         weights, biases = self.linear()
         return copies(weights), copies(biases)
 
-    def forward(self, space: Workspace, count: int | None = None) -> Tensor:
+    def forward(self, space: PassBuffers, count: int | None = None) -> Tensor:
         """Outputs float32 ``[N, B, out]`` of the networks (or the first ``count``) for ``space.inputs``."""
         layers = self.layers if count is None else self.layers.first(count)
         below = space.inputs
@@ -88,7 +88,7 @@ class StackedMLP:
         head, bias = self.master.weights[-1][: len(below)], self.master.biases[-1][: len(below)]
         return torch.baddbmm(bias, head, space.last.mT, out=space.outputs).mT
 
-    def backward(self, space: Workspace, gradient: Tensor) -> None:
+    def backward(self, space: PassBuffers, gradient: Tensor) -> None:
         """Set ``self.gradient`` from the loss's gradient ``[N, B, out]`` by the last ``forward``'s outputs."""
         weights, biases = self._gradients
         for layer, below, above in self._descend(self.layers, space, gradient):
@@ -98,13 +98,13 @@ class StackedMLP:
         if self._raw_gradient is not self.gradient:
             self.gradient.copy_(self._raw_gradient)
 
-    def input_gradient(self, space: Workspace, gradient: Tensor, count: int) -> Tensor:
+    def input_gradient(self, space: PassBuffers, gradient: Tensor, count: int) -> Tensor:
         """The loss's gradient by the inputs ``[count, B, in]``, of the first ``count`` networks."""
         layers = self.layers.first(count)
         *_, (_, _, lowest) = self._descend(layers, space, gradient)
         return torch.bmm(lowest, layers.weights[0].mT)
 
-    def _descend(self, layers: Layers, space: Workspace, gradient: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _descend(self, layers: Layers, space: PassBuffers, gradient: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Walk down the layers, with what went into each and the loss's gradient by what came out (before ReLU)."""
         above = gradient.to(self.dtype)
         for layer in range(len(layers.weights) - 1, 0, -1):
@@ -135,8 +135,8 @@ class StackedMLP:
         return Layers(tuple(weights), tuple(biases))
 
 
-class Workspace:
-    """The memory of one pass of N networks over B rows each; ``inputs`` is for the caller to fill."""
+class PassBuffers:
+    """Preallocated memory of one pass of N networks over B rows each; the caller fills ``inputs [N, B, in]``."""
 
     def __init__(self, network: StackedMLP, rows: int, count: int | None = None) -> None:
         nets, dtype, device = count or network.count, network.dtype, network.flat.device

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from hypogen import envs
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.errors import Diverged
-from hypogen.experts.checkpoint import Checkpoint
+from hypogen.errors import Diverged, Stopped
+from hypogen.experts.checkpoint import ReplayCheckpoint
 from hypogen.experts.joint import JointTD3
 from hypogen.experts.replay import Replay, n_step_returns
 from hypogen.experts.settings import TD3Settings, resolve
-from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 from hypogen.experts.trained import Critic, Experts
 from hypogen.rollouts import rollout
 
@@ -42,8 +42,9 @@ def train(
     threads: int = 1,
     device: str = "cpu",
     checkpoint_every_s: float = 60.0,
+    stop: Callable[[], bool] | None = None,
 ) -> Experts:
-    """Train one TD3 expert a spec, all of them together.
+    """Train one TD3 expert per spec, all of them together.
 
     Interrupted at any point and called again with the same arguments, it continues from ``checkpoint`` and ends, on
     the same machine, with the same weights to the last bit.
@@ -51,35 +52,39 @@ def train(
     Args:
         benchmark: name of a MuJoCo benchmark.
         specs: raw spec values ``[S, C]``.
-        settings: how to train; ``RECIPES`` has some.
-        seed: of every random number in it.
-        checkpoint: folder for what an interrupted training continues from; none is kept without it.
+        settings: settings of the training; ``RECIPES`` has some.
+        seed: seed of every random number in it.
+        checkpoint: folder for the checkpoint that an interrupted training continues from; None for no checkpoint.
         on_progress: called about once a second and after every evaluation with ``update``, ``updates``,
             ``mean_return`` (of the last evaluation, None before the first) and ``updates_per_s`` (of each expert).
-            What it raises ends the training.
+            An error that it raises ends the training.
         threads: threads that step the physics; they do not change the result. Torch's own threads are the caller's.
-        device: where networks and replay live.
+        device: device of networks and replay.
         checkpoint_every_s: seconds of work between two checkpoints.
+        stop: asked after every update but the last; True ends the training with a checkpoint and ``Stopped``.
 
     Raises:
         ValueError: not a MuJoCo benchmark, wrong specs, or a checkpoint that belongs to another training.
         Diverged: a weight became NaN or infinite.
+        Stopped: ``stop`` said so.
     """
     if get_benchmark(benchmark).simulator.name != "mujoco":
         raise ValueError(f"TD3 experts exist for MuJoCo benchmarks, not for {benchmark}")
     settings = resolve(settings, device)
-    training = _Training(get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device)
-    identity = {"benchmark": benchmark, "specs": training.specs.tolist(), "settings": repr(settings), "seed": seed}
-    files = Checkpoint(checkpoint, identity, checkpoint_every_s) if checkpoint else None
+    training = _PopulationTraining(
+        get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device
+    )
+    identity = {"benchmark": benchmark, "specs": training.specs.tolist(), "seed": seed, **dataclasses.asdict(settings)}
+    files = ReplayCheckpoint(checkpoint, identity, checkpoint_every_s, training.replay) if checkpoint else None
     try:
-        training.run(files, on_progress)
+        training.run(files, on_progress, stop)
     finally:
         training.close()
     return training.experts()
 
 
-class _Training:
-    """The whole state of a training: everything in it is either fixed or in its checkpoint."""
+class _PopulationTraining:
+    """Whole state of a population's training: everything in it is either fixed or in its checkpoint."""
 
     def __init__(
         self,
@@ -98,15 +103,17 @@ class _Training:
         self._thread = ThreadPoolExecutor(1)
         self._generator = torch.Generator(device).manual_seed(_seeds(seed, "experts", 0, (1,)).item())
         self._learner = self._make_learner(joint=settings.joint_updates > 0)
-        self._replay = self._make_replay(device)
+        self.replay = self._make_replay(device)
         speeds = [benchmark.values(spec)["speed"] for spec in specs]
         self._speeds = torch.tensor(speeds, dtype=torch.float32, device=device).view(-1, 1, 1)
         self._steps = self._updates = 0
         self._curve: list[dict[str, Any]] = []
         self._kept: Experts | None = None
 
-    def run(self, files: Checkpoint | None, on_progress: Progress | None) -> None:
-        """Train to the end, from the checkpoint if there is one."""
+    def run(
+        self, files: ReplayCheckpoint | None, on_progress: Progress | None, stop: Callable[[], bool] | None
+    ) -> None:
+        """Train to the end, from the checkpoint if there is one. Stopped where ``stop`` says so."""
         settings = self._settings
         if files and (state := files.load()):
             self._restore(files, state)
@@ -118,14 +125,17 @@ class _Training:
             evaluated = self._updates % settings.evaluate_every == 0 or self._updates == settings.updates
             if evaluated:
                 self._evaluate()
-            if files and files.due():
+            stopping = self._updates < settings.updates and stop is not None and stop()
+            if files and (stopping or files.due()):
                 self._require_finite()
-                files.save(self._state(), self._replay)
+                files.save(self._state())
             reporter.report(self._updates, self._mean_return(), evaluated)
+            if stopping:
+                raise Stopped(f"experts on {self._benchmark.name} stopped after {self._updates:,} updates")
         self._require_finite()
 
     def experts(self) -> Experts:
-        """What was trained: of each spec the last weights or the best."""
+        """The trained experts: the last weights per spec, or the best."""
         assert self._kept is not None, "the last update is always evaluated"
         return dataclasses.replace(self._kept, curve=self._curve)
 
@@ -134,7 +144,7 @@ class _Training:
         self._thread.shutdown(wait=True)
         self._env.close()
 
-    def _advance(self, files: Checkpoint | None) -> None:
+    def _advance(self, files: ReplayCheckpoint | None) -> None:
         """One update of every expert, and the steps of the worlds that go with it.
 
         The last step runs while the networks update. It was chosen by the weights from before, and what it leads to
@@ -152,32 +162,32 @@ class _Training:
         if not joint and isinstance(self._learner, JointTD3):
             self._learner = self._learner.part()
         rows = settings.joint_batch_size if joint else settings.batch_size
-        windows = self._replay.sample(rows, settings.n_step, generator)
+        windows = self.replay.sample(rows, settings.n_step, generator)
         rewards = envs.reward(self._benchmark.environment, windows.features, self._speeds)
         returns, discounts = n_step_returns(rewards, windows.valid, settings.discount)
-        batch = Batch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
+        batch = TransitionBatch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
         noise = torch.empty_like(windows.actions).normal_(generator=generator)
         self._learner.update(batch, noise, settings.at(self._updates))
         self._updates += 1
 
     def _begin_step(self) -> tuple[Tensor, Future[Any]]:
         """Choose actions and set the worlds stepping: the actions ``[W, A]`` and what will come of them."""
-        if self._replay.episode_over:
+        if self.replay.episode_over:
             seeds = _seeds(self._seed, "worlds", 0, (self._env.num_envs,)).tolist() if self._steps == 0 else None
-            self._replay.start(torch.from_numpy(self._env.reset(seed=seeds)[0]))
+            self.replay.start(torch.from_numpy(self._env.reset(seed=seeds)[0]))
         actions = self._choose_actions()
         host = actions.cpu()
         if not bool(torch.isfinite(host).all()):
             raise Diverged(f"experts on {self._benchmark.name}: an action is NaN after {self._updates} updates")
         return actions, self._thread.submit(self._env.step, host.numpy())
 
-    def _finish_step(self, files: Checkpoint | None, pending: tuple[Tensor, Future[Any]]) -> None:
+    def _finish_step(self, files: ReplayCheckpoint | None, pending: tuple[Tensor, Future[Any]]) -> None:
         actions, future = pending
         observations, _, _, _, infos = future.result()
-        self._replay.append(actions, torch.from_numpy(infos["features"]), torch.from_numpy(observations))
+        self.replay.append(actions, torch.from_numpy(infos["features"]), torch.from_numpy(observations))
         self._steps += 1
-        if files and self._replay.episode_over:
-            files.flush(self._replay)
+        if files and self.replay.episode_over:
+            files.flush()
 
     def _choose_actions(self) -> Tensor:
         settings = self._settings
@@ -186,7 +196,7 @@ class _Training:
             actions.uniform_(-1, 1, generator=self._generator)
         else:
             actions.normal_(std=settings.at(self._updates).exploration_std, generator=self._generator)
-            actions.add_(self._learner.act(self._replay.observations.view(*self._shape, -1))).clamp_(-1, 1)
+            actions.add_(self._learner.act(self.replay.observations.view(*self._shape, -1))).clamp_(-1, 1)
         return actions.flatten(0, 1)
 
     def _evaluate(self) -> None:
@@ -228,28 +238,30 @@ class _Training:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "counts": np.array([self._steps, self._updates, *self._replay.position]),
-            "curve": np.array([[row["update"], row["spec"], row["return"]] for row in self._curve]).reshape(-1, 3),
-            "generator": self._generator.get_state().numpy(),
+            "steps": self._steps,
+            "updates": self._updates,
+            "position": self.replay.position,
+            "curve": self._curve,
+            "generator": self._generator.get_state(),
             "learner": self._learner.state(),
             "env": self._env.get_state(),
             "kept": self._kept.state() if self._kept else {},
         }
 
-    def _restore(self, files: Checkpoint, state: dict[str, Any]) -> None:
-        self._steps, self._updates, episode, time_in_episode = state["counts"].tolist()
-        self._curve = [{"update": int(u), "spec": int(s), "return": r} for u, s, r in state["curve"].tolist()]
+    def _restore(self, files: ReplayCheckpoint, state: dict[str, Any]) -> None:
+        self._steps, self._updates, self._curve = state["steps"], state["updates"], state["curve"]
         if self._updates > self._settings.joint_updates:  # at the very number, the agent has not yet parted
             self._learner = self._make_learner(joint=False)
-        self._generator.set_state(torch.from_numpy(state["generator"]))
+        self._generator.set_state(state["generator"])
         self._learner.load_state(state["learner"])
-        self._env.set_state(state["env"])
-        self._kept = Experts.from_state(self.specs, state["kept"]) if "kept" in state else None
-        files.restore(self._replay, (episode, time_in_episode))
+        self._env.set_state({name: array.numpy() for name, array in state["env"].items()})
+        self._kept = Experts.from_state(self.specs, state["kept"]) if state["kept"] else None
+        episode, time_in_episode = state["position"]
+        files.restore_replay((episode, time_in_episode))
 
 
 class _Reporter:
-    """Tells ``on_progress`` how it goes, about once a second."""
+    """Reports to ``on_progress`` about once a second."""
 
     def __init__(self, on_progress: Progress | None, updates: int, total: int) -> None:
         self._on_progress, self._total = on_progress, total

@@ -81,7 +81,7 @@ def train(
         ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     algorithm = _configure(entry, point, settings, seed, device).build_algo()
     try:
-        training = _Training(algorithm, entry, point, settings, seed, checkpoint, threads)
+        training = _PPOTraining(algorithm, entry, point, settings, seed, checkpoint, threads)
         if not training.restore() and start is not None:
             _set_weights(algorithm, start)
         return training.run(on_progress)
@@ -89,7 +89,7 @@ def train(
         algorithm.stop()
 
 
-class _Training:
+class _PPOTraining:
     """What a training carries beside RLlib's algorithm: steps and curve."""
 
     def __init__(

@@ -10,23 +10,36 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from hypogen.validation import (
+    DISCOUNT,
+    FRACTION,
+    POSITIVE,
+    POSITIVE_FRACTION,
+    Rule,
+    at_least,
+    one_of,
+    require,
+    whole,
+)
+
 
 @dataclass(frozen=True)
 class TD3Settings:
-    """How a population of TD3 experts trains. The defaults are the paper's table 10 and the authors' TD3 details.
+    """Settings of a population of TD3 experts; the defaults are the paper's table 10 and the authors' TD3 details.
 
-    "A spec" below means for every spec's own expert; all of them advance together, one update each at a time.
+    Every spec has its own expert; all of them advance together, one update each at a time. Raises ValueError that
+    begins with the setting at fault.
 
     Attributes:
         updates: Gradient updates of each expert, after the seed steps.
         joint_fraction: Fraction of these, the first, that are made by agents that serve neighbouring specs together
             and are told the spec; they then part into the experts (paper: 0, every expert starts from nothing).
-        joint_agents: How many such agents there are.
+        joint_agents: Number of such agents.
         joint_batch_size: Transitions of every spec in one joint update.
         batch_size: Transitions in one update of one expert.
-        learning_rate: Of Adam, for actors and critics, at the first update.
+        learning_rate: Learning rate of Adam, for actors and critics, at the first update.
         learning_rate_final: The same at the last update, linear in between; None for no change (paper).
-        discount: Of a step's future. Episodes end by a time limit only, so every target bootstraps.
+        discount: Discount per step. Episodes end by a time limit only, so every target bootstraps.
         n_step: Steps of real reward in a target, fewer where an episode ends earlier.
         hidden_dim: Width of the two hidden layers of actors and critics.
         actor_every: Updates of the critics for each update of the actor.
@@ -35,22 +48,23 @@ class TD3Settings:
         exploration_initial: Standard deviation of the noise on actions at the first update; of target smoothing, too.
         exploration_final: The same once the schedule has ended.
         exploration_fraction: Fraction of the updates over which the noise falls linearly from the first to the second.
-        saturation_penalty: Weight, in the actor's loss, of the squared length of what goes into its tanh (paper: 0);
+        saturation_penalty: Weight, in the actor's loss, of the squared length of its tanh's inputs (paper: 0);
             it falls to 0 as the noise falls. Without it the first hundred updates drive nearly every action to -1 or 1,
             where tanh passes no gradient back, and thousands of updates pass before an expert recovers; but kept up,
             it holds back the fastest gaits.
         noise_clip: Bound on the smoothing noise that is added to target actions.
-        seed_steps: Environment steps a spec before the first update.
-        exploration_steps: Environment steps a spec with uniformly random actions.
-        environments: Worlds a spec.
+        seed_steps: Environment steps per spec before the first update.
+        exploration_steps: Environment steps per spec with uniformly random actions.
+        environments: Worlds per spec.
         steps_per_update: Steps of every world for one update.
-        replay_capacity: Transitions a spec that are kept, in whole episodes.
+        replay_capacity: Transitions per spec to keep, in whole episodes.
         shared_replay: Whether each expert learns from the worlds of all specs that move alike (same dynamics, another
             reward), with rewards recomputed for its own spec; else from its own worlds alone.
-        precision: Of the matrix products: "float32"; "bfloat16", with float32 weights and Adam; or "auto", see resolve.
+        precision: Precision of the matrix products: "float32"; "bfloat16", with float32 weights and Adam; or "auto"
+            (see resolve).
         evaluate_every: Updates between two evaluations.
-        evaluation_episodes: Episodes a spec in one evaluation.
-        keep: Which weights become the expert: the "last", or a spec's "best" by the evaluations of its training.
+        evaluation_episodes: Episodes per spec and evaluation.
+        keep: Weights that become the expert: the "last", or the "best" per spec by the evaluations of its training.
     """
 
     updates: int = 1_000_000
@@ -83,41 +97,18 @@ class TD3Settings:
     keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        counts: tuple[str, ...] = (
-            "updates",
-            "batch_size",
-            "joint_agents",
-            "joint_batch_size",
-            "n_step",
-            "hidden_dim",
-            "actor_every",
-            "target_every",
-            "seed_steps",
-        )
-        counts += ("environments", "steps_per_update", "replay_capacity", "evaluate_every", "evaluation_episodes")
-        for name in counts:
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in (
-            "exploration_initial",
-            "exploration_final",
-            "saturation_penalty",
-            "noise_clip",
-            "exploration_steps",
-        ):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("tau", "exploration_fraction"):
-            self._require(name, 0 < getattr(self, name) <= 1, "in (0, 1]")
-        self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
-        for name in ("learning_rate", "learning_rate_final"):
-            rate = getattr(self, name)
-            self._require(name, rate is None or 0 < rate < float("inf"), "positive and finite")
-        self._require("joint_fraction", 0 <= self.joint_fraction <= 1, "in [0, 1]")
-        self._require("keep", self.keep in ("last", "best"), "last or best")
-        self._require("precision", self.precision in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ValueError(f"experts: {name} must be {what}, not {getattr(self, name)!r}")
+        require(self, whole(1), "updates", "joint_agents", "joint_batch_size", "batch_size", "n_step", "hidden_dim")
+        require(self, whole(1), "actor_every", "target_every", "seed_steps", "environments", "steps_per_update")
+        require(self, whole(1), "replay_capacity", "evaluate_every", "evaluation_episodes")
+        require(self, whole(0), "exploration_steps")
+        require(self, at_least(0), "exploration_initial", "exploration_final", "saturation_penalty", "noise_clip")
+        require(self, POSITIVE_FRACTION, "tau", "exploration_fraction")
+        require(self, FRACTION, "joint_fraction")
+        require(self, DISCOUNT, "discount")
+        require(self, POSITIVE, "learning_rate")
+        require(self, POSITIVE.or_null(), "learning_rate_final")
+        require(self, one_of("last", "best"), "keep")
+        require(self, one_of("float32", "bfloat16", "auto"), "precision")
 
     @property
     def joint_updates(self) -> int:
@@ -125,7 +116,7 @@ class TD3Settings:
         return round(self.joint_fraction * self.updates)
 
     def at(self, update: int) -> Schedule:
-        """What is scheduled for the given update (0 is the first)."""
+        """Scheduled values at the given update (0 is the first)."""
         last_rate = self.learning_rate if self.learning_rate_final is None else self.learning_rate_final
         whole, part = update / self.updates, min(1.0, update / (self.exploration_fraction * self.updates))
         return Schedule(
@@ -195,18 +186,20 @@ def _native_bfloat16(device: str) -> bool:
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """How a ManiSkill expert trains, one spec at a time. The defaults are the paper's table 11 where it says something.
+    """Settings of a ManiSkill expert's training, one spec at a time; the defaults are the paper's table 11.
+
+    Defaults that are not in the paper say so. Raises ValueError that begins with the setting at fault.
 
     Attributes:
         steps: Environment steps of each expert at most, in whole batches.
-        learning_rate: Of Adam.
+        learning_rate: Learning rate of Adam.
         minibatch_size: Steps in one update.
-        discount: Of a step's future.
-        target_kl: What RLlib steers the weight of its penalty on changes of the policy to (nats).
-        value_weight: Of the value's loss beside the policy's.
-        clip: Of the probability ratios.
-        gae_lambda: Of the generalised advantage estimator.
-        max_gradient_norm: Of all gradients together.
+        discount: Discount per step.
+        target_kl: KL divergence per update (nats) towards which RLlib steers the weight of its penalty on it.
+        value_weight: Weight of the value's loss beside the policy's.
+        clip: Bound on how far the probability ratios leave 1.
+        gae_lambda: Lambda of the generalised advantage estimator.
+        max_gradient_norm: Norm to which all gradients together are scaled down.
         batch_size: Environment steps between two improvements of the policy (not in the paper).
         epochs: Passes over each batch (not in the paper).
         hidden_dim: Width of the hidden layers; there are as many as the benchmark's generated policies have.
@@ -247,23 +240,16 @@ class PPOSettings:
     start: Literal["fresh", "neighbour"] = "fresh"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "minibatch_size", "batch_size", "epochs", "hidden_dim", "environments", "episode_steps"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("evaluate_every", "evaluation_episodes"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learning_rate", "target_kl", "clip", "max_gradient_norm"):
-            self._require(name, 0 < getattr(self, name) < float("inf"), "positive and finite")
-        self._require("runners", self.runners >= 0, "at least 0")
-        self._require("value_weight", self.value_weight >= 0, "at least 0")
-        self._require("discount", 0 <= self.discount < 1, "in [0, 1)")
-        self._require("gae_lambda", 0 <= self.gae_lambda <= 1, "in [0, 1]")
-        self._require("success_rate", self.success_rate is None or 0 < self.success_rate <= 1, "in (0, 1]")
-        self._require("start", self.start in ("fresh", "neighbour"), "fresh or neighbour")
-        self._require("minibatch_size", self.minibatch_size <= self.batch_size, "at most batch_size")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ValueError(f"experts: {name} must be {what}, not {getattr(self, name)!r}")
+        require(self, whole(1), "steps", "minibatch_size", "batch_size", "epochs", "hidden_dim", "environments")
+        require(self, whole(1), "episode_steps", "evaluate_every", "evaluation_episodes")
+        require(self, whole(0), "runners")
+        require(self, POSITIVE, "learning_rate", "target_kl", "clip", "max_gradient_norm")
+        require(self, at_least(0), "value_weight")
+        require(self, FRACTION, "gae_lambda")
+        require(self, DISCOUNT, "discount")
+        require(self, POSITIVE_FRACTION.or_null(), "success_rate")
+        require(self, one_of("fresh", "neighbour"), "start")
+        require(self, Rule("be at most batch_size", lambda steps: steps <= self.batch_size), "minibatch_size")
 
 
 PPO_RECIPES: Mapping[str, PPOSettings] = MappingProxyType(

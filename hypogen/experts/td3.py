@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hypogen.experts.networks import StackedMLP, Workspace
+from hypogen.experts.networks import PassBuffers, StackedMLP
 from hypogen.experts.settings import Schedule, TD3Settings
 from hypogen.policy import Policy, stacked_mlp
 
 
-class Batch(NamedTuple):
-    """What one update of S experts learns from, float32.
+class TransitionBatch(NamedTuple):
+    """Transitions that one update of S experts learns from, float32.
 
     observations ``[S, B, D]``, actions ``[S, B, A]``, returns ``[S, B]`` (discounted rewards of the next n steps),
     discounts ``[S, B]`` of the value at next_observations ``[S, B, D]``.
@@ -58,8 +59,8 @@ class PopulationTD3:
         self.actor, self.target_actor = networks(specs, actor_sizes)
         self.critic, self.target_critic = networks(2 * specs, critic_sizes)
         self._actor_adam, self._critic_adam = (self._adam(network) for network in (self.actor, self.critic))
-        self._actor_space, self._critic_space = Workspace(self.actor, rows), Workspace(self.critic, rows)
-        self._q1_space = Workspace(self.critic, rows, specs)
+        self._actor_space, self._critic_space = PassBuffers(self.actor, rows), PassBuffers(self.critic, rows)
+        self._q1_space = PassBuffers(self.critic, rows, specs)
         self._updates = 0
 
     @property
@@ -81,7 +82,7 @@ class PopulationTD3:
         return self.critic.export(self._specs)
 
     @torch.no_grad()
-    def update(self, batch: Batch, noise: Tensor, now: Schedule) -> None:
+    def update(self, batch: TransitionBatch, noise: Tensor, now: Schedule) -> None:
         """Update every expert once.
 
         Args:
@@ -106,18 +107,18 @@ class PopulationTD3:
         return all(bool(torch.isfinite(network.flat).all()) for network in (self.actor, self.critic))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that the next updates depend on."""
+        """Everything that the next updates depend on: weights, targets, optimisers, count of updates."""
         return {"updates": np.asarray(self._updates)} | {name: t.cpu().numpy() for name, t in self._tensors().items()}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, np.ndarray | Tensor]) -> None:
         """Go back to a ``state``."""
         self._updates = int(state["updates"])
         for name, tensor in self._tensors().items():
-            tensor.copy_(torch.from_numpy(state[name]))
+            tensor.copy_(torch.as_tensor(state[name]))
         for network in self.networks:
             network.refresh()
 
-    def _targets(self, batch: Batch, noise: Tensor, std: float) -> Tensor:
+    def _targets(self, batch: TransitionBatch, noise: Tensor, std: float) -> Tensor:
         """``y = r + γ min_i Q'_i(s', clip(π'(s') + clip(ε)))``, ``[S, B, 1]``."""
         clip = self._settings.noise_clip
         self._actor_space.inputs.copy_(batch.next_observations)
@@ -128,7 +129,7 @@ class PopulationTD3:
         value = torch.minimum(first, second)
         return torch.addcmul(batch.returns.unsqueeze(-1), batch.discounts.unsqueeze(-1), value)
 
-    def _update_critics(self, batch: Batch, targets: Tensor) -> None:
+    def _update_critics(self, batch: TransitionBatch, targets: Tensor) -> None:
         """One step of Adam on the mean squared error of both critics."""
         self._fill(self._critic_space, batch.observations, batch.actions)
         values = self.critic.forward(self._critic_space).view(2, *targets.shape)
@@ -137,7 +138,7 @@ class PopulationTD3:
         self._critic_adam.step()
         self.critic.refresh()
 
-    def _update_actors(self, batch: Batch, penalty: float) -> None:
+    def _update_actors(self, batch: TransitionBatch, penalty: float) -> None:
         """One step of Adam up the first critic's mean value of the actors' actions ``tanh(z)``, less a penalty on z."""
         self._actor_space.inputs.copy_(batch.observations)
         outputs = self.actor.forward(self._actor_space)
@@ -153,7 +154,7 @@ class PopulationTD3:
         self._actor_adam.step()
         self.actor.refresh()
 
-    def _fill(self, space: Workspace, observations: Tensor, actions: Tensor) -> None:
+    def _fill(self, space: PassBuffers, observations: Tensor, actions: Tensor) -> None:
         inputs = space.inputs.view(-1, *observations.shape[:2], space.inputs.shape[-1])
         inputs[..., : self._observation_dim] = observations
         inputs[..., self._observation_dim :] = actions

@@ -35,23 +35,20 @@ class Critic:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, laid out as a policy's."""
-        tensors = {f"weight.{i}": w.contiguous() for i, w in enumerate(self.weights)}
-        save_file(tensors | {f"bias.{i}": b.contiguous() for i, b in enumerate(self.biases)}, Path(path))
+        save_file({name: tensor.contiguous() for name, tensor in _tensors(self).items()}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Critic:
         """Read what ``save`` wrote."""
-        tensors = load_file(Path(path))
-        layers = range(len(tensors) // 2)
-        return cls(tuple(tensors[f"weight.{i}"] for i in layers), tuple(tensors[f"bias.{i}"] for i in layers))
+        return cls(*_layers(load_file(Path(path))))
 
 
 @dataclass(frozen=True, eq=False)
 class Experts:
-    """One expert a spec.
+    """One expert per spec.
 
-    specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the evaluation that each was kept for. curve: every
-    evaluation, one row ``{"update", "spec", "return"}`` a spec, where spec is the position in ``specs``.
+    specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the evaluation for which each was kept. curve: every
+    evaluation, one row ``{"update", "spec", "return"}`` per spec, where spec is the position in ``specs``.
     """
 
     specs: npt.NDArray[np.float64]
@@ -94,13 +91,15 @@ class Experts:
         )
 
     def state(self) -> dict[str, Any]:
-        """Weights and returns as nested dictionaries of arrays, without specs and curve."""
-        return {"returns": self.returns, "actor": _arrays(self.actor), "critic": _arrays(self.critic)}
+        """Weights and returns as nested dictionaries of tensors, without specs and curve."""
+        actor, critic = _tensors(self.actor), _tensors(self.critic)
+        return {"returns": torch.from_numpy(self.returns), "actor": actor, "critic": critic}
 
     @classmethod
     def from_state(cls, specs: npt.NDArray[np.float64], state: Mapping[str, Any]) -> Experts:
-        """What had this ``state``."""
-        return cls(specs, Policy(*_layers(state["actor"])), Critic(*_layers(state["critic"])), state["returns"])
+        """The experts that had this ``state``."""
+        actor, critic = Policy(*_layers(state["actor"])), Critic(*_layers(state["critic"]))
+        return cls(specs, actor, critic, state["returns"].numpy())
 
     def save(self, folder: str | Path) -> None:
         """Write ``actor.safetensors``, ``critic.safetensors`` and ``experts.json`` to a folder, which is made."""
@@ -120,13 +119,11 @@ class Experts:
         return cls(np.array(record["specs"]), actor, critic, np.array(record["returns"]), record["curve"])
 
 
-def _arrays(network: Policy | Critic) -> dict[str, np.ndarray]:
-    arrays = {f"weight.{layer}": weight.numpy() for layer, weight in enumerate(network.weights)}
-    return arrays | {f"bias.{layer}": bias.numpy() for layer, bias in enumerate(network.biases)}
+def _tensors(network: Policy | Critic) -> dict[str, Tensor]:
+    tensors = {f"weight.{layer}": weight for layer, weight in enumerate(network.weights)}
+    return tensors | {f"bias.{layer}": bias for layer, bias in enumerate(network.biases)}
 
 
-def _layers(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    def ordered(kind: str) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(arrays[f"{kind}.{layer}"]) for layer in range(len(arrays) // 2))
-
-    return ordered("weight"), ordered("bias")
+def _layers(tensors: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    layers = range(len(tensors) // 2)
+    return tuple(tensors[f"weight.{layer}"] for layer in layers), tuple(tensors[f"bias.{layer}"] for layer in layers)

@@ -1,4 +1,4 @@
-"""What every generator is: a module that maps raw specs to one batched policy and knows its own losses."""
+"""Base of every generator: a module that maps raw specs to one batched policy and knows its own losses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Batch:
 
 
 def _sampled() -> list[str]:
-    """Names of a batch's fields that have a row a transition."""
+    """Names of a batch's fields that have one row per transition."""
     return [field.name for field in fields(Batch) if field.name != "specs"]
 
 
@@ -71,10 +71,10 @@ def _real_steps(demonstrations: Demonstrations) -> Tensor:
 class Generator(nn.Module, ABC):
     """A method that maps specs to policies, trained by imitation (paper, equation 1).
 
-    Subclasses take (benchmark, shape, settings), where settings is a frozen dataclass of theirs whose defaults are the
-    paper's, and draw their first weights from torch's global random numbers.
+    Subclasses take (benchmark, shape, settings), where settings is their own frozen dataclass with the paper's values
+    as defaults, and draw their first weights from torch's global random numbers.
 
-    least_samples: transitions of a spec that `losses` needs at least.
+    least_samples: fewest transitions per spec that `losses` can work with.
     """
 
     least_samples: ClassVar[int] = 1
@@ -105,35 +105,6 @@ def raw_specs(benchmark: Benchmark, specs: Specs) -> np.ndarray:
     if raw.ndim != 2 or raw.shape[1] != benchmark.grid.shape[1]:
         raise ValueError(f"{benchmark.name} wants specs [S, {benchmark.grid.shape[1]}], not {list(raw.shape)}")
     return raw
-
-
-def require_at_least(settings: object, minimum: int, *names: str) -> None:
-    """ValueError that names the setting, unless each named integer setting is at least `minimum`."""
-    for name in names:
-        value = getattr(settings, name)
-        if not isinstance(value, int) or value < minimum:
-            raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
-
-
-def require_positive(settings: object, *names: str) -> None:
-    """ValueError that names the setting, unless each named setting is a finite number above 0."""
-    for name in names:
-        value = getattr(settings, name)
-        if not 0.0 < value < float("inf"):
-            raise ValueError(f"{name} must be positive and finite, not {value!r}")
-
-
-def require_one_of(settings: object, name: str, known: tuple[str, ...]) -> None:
-    """ValueError that lists what is known, unless the named setting is one of `known`."""
-    if getattr(settings, name) not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(settings, name)!r}")
-
-
-def require_discount(settings: object) -> None:
-    """ValueError unless the setting `discount` lies in [0, 1)."""
-    discount = getattr(settings, "discount")  # noqa: B009 - the settings classes share no base
-    if not 0.0 <= discount < 1.0:
-        raise ValueError(f"discount must lie in [0, 1), not {discount!r}")
 
 
 def parameter_count(generator: nn.Module) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import Batch, Generator, Specs, require_at_least, require_one_of
+from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import one_of, require, whole
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class CondPolicySettings:
     spec_scaling: SpecScaling = "unit"
 
     def __post_init__(self) -> None:
-        require_at_least(self, 4, "embedding_dim")
-        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
+        require(self, whole(4), "embedding_dim")
+        require(self, one_of(*SPEC_SCALINGS), "spec_scaling")
 
 
 class CondPolicy(Generator):
-    """An MLP on [embedding, observation], whose first layer folds the embedding into a bias a spec."""
+    """An MLP on [embedding, observation], whose first layer folds the embedding into one bias per spec."""
 
     def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: CondPolicySettings) -> None:
         super().__init__(benchmark, shape, settings)

@@ -1,4 +1,4 @@
-"""What Meta Policy and PEARL share: a spec has a policy only once its demonstrations have been seen."""
+"""Base of Meta Policy and PEARL: a spec has a policy only once its demonstrations have been seen."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # importing it for real would load the simulators, which adap
 class FewShotGenerator(Generator):
     """A method that adapts to a spec with demonstrations of it, training specs included.
 
-    Its settings hold `adaptation_episodes`: how many demonstrated episodes of a spec it adapts on, None for all.
-    What it adapted is not stored with its weights: a loaded generator adapts again.
+    Its settings hold `adaptation_episodes`: demonstrated episodes per spec to adapt on, None for all.
+    Adapted policies are not stored with the weights: a loaded generator adapts again.
     """
 
     least_samples: ClassVar[int] = 2
@@ -59,10 +59,3 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
     """(what a spec adapts on, what its adapted policy is judged by): two disjoint halves of each spec's transitions."""
     middle = batch.rewards.shape[1] // 2
     return batch.samples(slice(middle)), batch.samples(slice(middle, None))
-
-
-def check_episodes(settings: Any) -> None:
-    """ValueError unless `adaptation_episodes` is None or at least 1."""
-    episodes = settings.adaptation_episodes
-    if episodes is not None and (not isinstance(episodes, int) or episodes < 1):
-        raise ValueError(f"adaptation_episodes must be an integer of at least 1, or None for all, not {episodes!r}")

@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import (
-    Batch,
-    Generator,
-    Specs,
-    require_at_least,
-    require_discount,
-    require_one_of,
-)
+from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.heads import LayerHeads, unflatten
 from hypogen.generators.value import ValueHead, imitation_losses
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import DISCOUNT, one_of, require, whole
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,7 @@ class HyperZeroSettings:
 
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
     spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
-    discount: of the Q head's temporal-difference target (paper's table 10: 0.99).
+    discount: discount of the Q head's temporal-difference target (paper's table 10: 0.99).
     """
 
     embedding_dim: int = 256
@@ -35,9 +29,9 @@ class HyperZeroSettings:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        require_at_least(self, 4, "embedding_dim")
-        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
-        require_discount(self)
+        require(self, whole(4), "embedding_dim")
+        require(self, one_of(*SPEC_SCALINGS), "spec_scaling")
+        require(self, DISCOUNT, "discount")
 
 
 class HyperZero(Generator):

@@ -20,18 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import (
-    Batch,
-    Generator,
-    Specs,
-    require_at_least,
-    require_discount,
-    require_one_of,
-)
+from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.heads import LayerDecoder, LayerEncoder, Sizes, fresh_parameters, unflatten
 from hypogen.generators.value import ValueHead, imitation_losses
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import DISCOUNT, one_of, require, whole
 
 INITIAL_STEP = -0.01
 """Where every step size starts, as in the authors' code: against the gradient, and small beside codes of variance 1."""
@@ -47,12 +41,12 @@ class HyPoGenSettings:
     weight_dim: width of a policy layer's latent code (the paper's "weight embedding").
     activation_dim: width of the pseudo activations between layers and of the chain of products (authors' code: 64).
     embedding_dim: width of the task embedding, a multiple of 4.
-    step_size: "network" (equation 6: of theta and the embedding) or "scalar" (authors' code: one number a block).
+    step_size: "network" (equation 6: of theta and the embedding) or "scalar" (authors' code: one number per block).
     space: "latent" (appendix A.2: encode once, update, decode once) or "full" (authors' code: theta stays in its own
         space, every block encodes it, decodes its update and normalises that over the layer).
-    share_blocks: one set of networks for all blocks instead of one a block; step sizes stay one a block.
+    share_blocks: one set of networks for all blocks instead of one per block; step sizes stay one per block.
     spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
-    discount: of the Q head's temporal-difference target (paper's table 10: 0.99).
+    discount: discount of the Q head's temporal-difference target (paper's table 10: 0.99).
     """
 
     blocks: int = 8
@@ -68,12 +62,12 @@ class HyPoGenSettings:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "blocks", "block_depth", "hidden_dim", "weight_dim", "activation_dim")
-        require_at_least(self, 4, "embedding_dim")
-        require_one_of(self, "step_size", ("network", "scalar"))
-        require_one_of(self, "space", ("latent", "full"))
-        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
-        require_discount(self)
+        require(self, whole(1), "blocks", "block_depth", "hidden_dim", "weight_dim", "activation_dim")
+        require(self, whole(4), "embedding_dim")
+        require(self, one_of("network", "scalar"), "step_size")
+        require(self, one_of("latent", "full"), "space")
+        require(self, one_of(*SPEC_SCALINGS), "spec_scaling")
+        require(self, DISCOUNT, "discount")
 
 
 def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> nn.Sequential:
@@ -98,7 +92,7 @@ def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
 
 
 class Jacobian(nn.Module):
-    """An MLP whose output is a matrix [rows, columns] a spec, met by a row vector from the left (psi of equation 7).
+    """An MLP whose output is a matrix [rows, columns] per spec, met by a row vector from the left (psi of equation 7).
 
     The matrix is linear in the last hidden activations f, so row * matrix is one product of the outer product row x f
     with that linear layer's weights: the matrices [S, rows, columns] are never written to memory, and the weights,
@@ -168,7 +162,7 @@ class NeuralGradient(nn.Module):
 
 
 class StepNetwork(nn.Module):
-    """lambda^k of equation 6: codes [N, S, W] and embeddings [S, F] to one step size a spec, [S, 1].
+    """lambda^k of equation 6: codes [N, S, W] and embeddings [S, F] to one step size per spec, [S, 1].
 
     The network's output is relative to INITIAL_STEP, so that early training scales the step instead of replacing it.
     """

@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import Batch, require_at_least, require_one_of, require_positive
+from hypogen.generators.base import Batch
 from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
-from hypogen.generators.few_shot import FewShotGenerator, check_episodes, halves
+from hypogen.generators.few_shot import FewShotGenerator, halves
 from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import POSITIVE, one_of, require, whole
 
 
 @dataclass(frozen=True)
 class MetaPolicySettings:
-    """Settings of Meta Policy. The paper names none of the inner loop's: they are those of HyperZero's baselines.
+    """Settings of Meta Policy. Those of the inner loop are not in the paper; they are those of HyperZero's baselines.
 
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
     spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
-    inner_steps: steps of gradient descent to a spec's policy, in training as at test time (HyperZero's code: 5).
-    inner_learning_rate: of those steps (HyperZero's code: 0.01).
+    inner_steps: gradient steps to each spec's policy, in training as at test time (HyperZero's code: 5).
+    inner_learning_rate: learning rate of those steps (HyperZero's code: 0.01).
     second_order: differentiate through the inner steps (MAML, HyperZero's code); False is first-order MAML.
-    adaptation_episodes: demonstrations of a spec that it adapts on; None for all there are (HyperZero's code: all 10).
+    adaptation_episodes: demonstrations per spec to adapt on; None for all there are (HyperZero's code: all 10).
     """
 
     embedding_dim: int = 256
@@ -41,11 +42,11 @@ class MetaPolicySettings:
     adaptation_episodes: int | None = None
 
     def __post_init__(self) -> None:
-        require_at_least(self, 4, "embedding_dim")
-        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
-        require_at_least(self, 1, "inner_steps")
-        require_positive(self, "inner_learning_rate")
-        check_episodes(self)
+        require(self, whole(4), "embedding_dim")
+        require(self, one_of(*SPEC_SCALINGS), "spec_scaling")
+        require(self, whole(1), "inner_steps")
+        require(self, POSITIVE, "inner_learning_rate")
+        require(self, whole(1).or_null(), "adaptation_episodes")
 
 
 class MetaPolicy(FewShotGenerator):

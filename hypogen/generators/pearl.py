@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import Batch, require_at_least, require_positive
+from hypogen.generators.base import Batch
 from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import residual_stages
-from hypogen.generators.few_shot import FewShotGenerator, check_episodes, halves
+from hypogen.generators.few_shot import FewShotGenerator, halves
 from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import POSITIVE, require, whole
 
 SMALLEST_VARIANCE = 1e-7
-"""Of one transition's vote, as in the original: softplus reaches 0 in float32, and a product divides by it."""
+"""Floor of a transition's variance, as in the original: softplus reaches 0 in float32, and a product divides by it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PEARLSettings:
     hidden_dim: width of the context encoder's three hidden layers (original: 200).
     kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which imitate too: 0.01). It
         decides: in a short training on cheetah-speed the posterior fell to the prior at 0.01 and did not at 0.001.
-    adaptation_episodes: demonstrations of a spec that it adapts on; None for all there are (HyperZero's code: all 10).
+    adaptation_episodes: demonstrations per spec to adapt on; None for all there are (HyperZero's code: all 10).
     """
 
     embedding_dim: int = 256
@@ -45,10 +46,10 @@ class PEARLSettings:
     adaptation_episodes: int | None = None
 
     def __post_init__(self) -> None:
-        require_at_least(self, 4, "embedding_dim")
-        require_at_least(self, 1, "latent_dim", "hidden_dim")
-        require_positive(self, "kl_weight")
-        check_episodes(self)
+        require(self, whole(4), "embedding_dim")
+        require(self, whole(1), "latent_dim", "hidden_dim")
+        require(self, POSITIVE, "kl_weight")
+        require(self, whole(1).or_null(), "adaptation_episodes")
 
 
 class PEARL(FewShotGenerator):

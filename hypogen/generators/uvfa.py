@@ -12,18 +12,12 @@ from typing import Literal
 from torch import Tensor
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import (
-    Batch,
-    Generator,
-    Specs,
-    require_at_least,
-    require_discount,
-    require_one_of,
-)
+from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
-from hypogen.generators.value import VALUE_LAYERS, Critic, imitation_losses
+from hypogen.generators.value import VALUE_LAYERS, NormalisedCritic, imitation_losses
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import DISCOUNT, one_of, require, whole
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class UVFASettings:
     spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
     value_action: the action at which Q is learned: "predicted" (paper: Q(s, a^)) or "expert" (HyperZero's baselines,
         which the paper takes over: the demonstrated action).
-    discount: of the temporal-difference target (paper's table 10: 0.99).
+    discount: discount of the temporal-difference target (paper's table 10: 0.99).
     """
 
     embedding_dim: int = 256
@@ -43,10 +37,10 @@ class UVFASettings:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        require_at_least(self, 4, "embedding_dim")
-        require_one_of(self, "spec_scaling", SPEC_SCALINGS)
-        require_one_of(self, "value_action", ("predicted", "expert"))
-        require_discount(self)
+        require(self, whole(4), "embedding_dim")
+        require(self, one_of(*SPEC_SCALINGS), "spec_scaling")
+        require(self, one_of("predicted", "expert"), "value_action")
+        require(self, DISCOUNT, "discount")
 
 
 class UVFA(Generator):
@@ -68,7 +62,7 @@ class UVFA(Generator):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         embedding = self.encoder(batch.specs)
         policy = Policy(*self.action_branch.fold(embedding))
-        critic = Critic(*self.value_branch.fold(embedding))
+        critic = NormalisedCritic(*self.value_branch.fold(embedding))
         # Detached: a Q that is still wrong has no say in the action; both branches shape the embedding.
         predicted = policy(batch.observations).detach()
         taken = predicted if self.settings.value_action == "predicted" else batch.actions

@@ -23,7 +23,7 @@ VALUE_LAYERS = 2
 
 
 @dataclass(frozen=True)
-class Critic:
+class NormalisedCritic:
     """S stacked Q functions in units of 1/(1 - discount)."""
 
     weights: tuple[Tensor, ...]
@@ -35,7 +35,7 @@ class Critic:
 
 
 class ValueHead(nn.Module):
-    """Embeddings [S, F] to one Q function a spec: two linear layers, `hidden_dim` wide."""
+    """Embeddings [S, F] to one Q function per spec: two linear layers, `hidden_dim` wide."""
 
     def __init__(self, features: int, benchmark: Benchmark, hidden_dim: int) -> None:
         super().__init__()
@@ -43,9 +43,9 @@ class ValueHead(nn.Module):
         self.sizes = ((inputs, hidden_dim), (hidden_dim, 1))
         self.layers = LayerHeads(features, self.sizes)
 
-    def forward(self, embedding: Tensor) -> Critic:
+    def forward(self, embedding: Tensor) -> NormalisedCritic:
         stacked = unflatten(self.layers(embedding), self.sizes)
-        return Critic(stacked.weights, stacked.biases)
+        return NormalisedCritic(stacked.weights, stacked.biases)
 
 
 def action_loss(policy: Policy, batch: Batch) -> Tensor:
@@ -54,7 +54,7 @@ def action_loss(policy: Policy, batch: Batch) -> Tensor:
 
 
 def imitation_losses(
-    policy: Policy, critic: Critic, batch: Batch, discount: float, taken: Tensor | None = None
+    policy: Policy, critic: NormalisedCritic, batch: Batch, discount: float, taken: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The three losses of a method with a Q head, unweighted.
 

@@ -1,13 +1,15 @@
 """The training loop: what an epoch is, exact continuation after a kill, and how it fails."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from hypogen.generators import GENERATORS
-from hypogen.training import Diverged, TrainingSettings, _Run, fit
+from hypogen.training import Diverged, Stopped, TrainingSettings, _Run, fit
 from tests.hypogen.generators.problems import tiny_demonstrations, tiny_generator
 
 torch.set_num_threads(1)
@@ -35,7 +37,7 @@ def same(one, other) -> bool:
 def test_a_killed_training_ends_in_the_same_bits(method, epoch, tmp_path):
     undisturbed = tiny_generator(method)
     rows = fit(undisturbed, tiny_demonstrations(), QUICK, seed=1)
-    interrupted, path = tiny_generator(method), tmp_path / "state.pt"
+    interrupted, path = tiny_generator(method), tmp_path / "checkpoint"
     with pytest.raises(Killed):
         fit(interrupted, tiny_demonstrations(), QUICK, 1, path, kill_at(epoch))
     torch.rand(3)  # whatever else draws from torch's global state must not matter
@@ -43,12 +45,33 @@ def test_a_killed_training_ends_in_the_same_bits(method, epoch, tmp_path):
     assert fit(resumed, tiny_demonstrations(), QUICK, 1, path, seen.append) == rows
     assert same(resumed, undisturbed)
     assert [row["epoch"] for row in seen] == list(range(epoch + 1, 5))
-    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("method", GENERATORS)
+def test_a_stopped_training_ends_in_the_same_bits(method, tmp_path):
+    rare = replace(QUICK, checkpoint_every_s=1e6)
+    undisturbed, path = tiny_generator(method), tmp_path / "checkpoint"
+    rows = fit(undisturbed, tiny_demonstrations(), rare, seed=1)
+    for epoch, answers in ((1, [True]), (3, [False, True])):
+        seen, kept = [], []
+        watching = {"on_epoch": seen.append, "before_checkpoint": kept.append, "stop": iter(answers).__next__}
+        with pytest.raises(Stopped, match=f"after epoch {epoch} of 4"):
+            fit(tiny_generator(method), tiny_demonstrations(), rare, 1, path, **watching)
+        assert seen[-1] == rows[epoch - 1] and kept[-1] == epoch, "the last epoch is reported like any other"
+    resumed = tiny_generator(method, seed=99)
+    assert fit(resumed, tiny_demonstrations(), rare, 1, path, stop=lambda: pytest.fail("it is over")) == rows
+    assert same(resumed, undisturbed)
+
+
+def test_without_a_place_for_a_checkpoint_it_just_stops():
+    with pytest.raises(Stopped):
+        fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, stop=lambda: True)
 
 
 def test_without_a_recent_checkpoint_it_continues_from_the_last(tmp_path):
     rare = replace(QUICK, checkpoint_every_s=1e6)
-    undisturbed, path = tiny_generator("hyperzero"), tmp_path / "state.pt"
+    undisturbed, path = tiny_generator("hyperzero"), tmp_path / "checkpoint"
     rows = fit(undisturbed, tiny_demonstrations(), rare, seed=1)
     with pytest.raises(Killed):
         fit(tiny_generator("hyperzero"), tiny_demonstrations(), rare, 1, path, kill_at(3))
@@ -60,7 +83,7 @@ def test_without_a_recent_checkpoint_it_continues_from_the_last(tmp_path):
 
 def test_a_finished_training_can_be_extended(tmp_path):
     longer = replace(QUICK, epochs=6)
-    at_once, in_two, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "state.pt"
+    at_once, in_two, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "checkpoint"
     rows = fit(at_once, tiny_demonstrations(), longer, seed=1)
     fit(in_two, tiny_demonstrations(), QUICK, 1, path)
     assert fit(in_two, tiny_demonstrations(), longer, 1, path) == rows
@@ -110,7 +133,7 @@ def test_gradients_are_scaled_down_to_their_greatest_norm_and_smaller_ones_left_
 
 def test_a_falling_learning_rate_continues_in_the_same_bits_but_not_to_another_end(tmp_path):
     falling = replace(QUICK, learning_rate_final=0.0)
-    undisturbed, resumed, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "state.pt"
+    undisturbed, resumed, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "checkpoint"
     rows = fit(undisturbed, tiny_demonstrations(), falling, seed=1)
     assert fit(tiny_generator("hyperzero"), tiny_demonstrations(), falling, 1, path, until=2) == rows[:2]
     assert fit(resumed, tiny_demonstrations(), falling, 1, path) == rows
@@ -127,13 +150,13 @@ def test_spec_noise_spreads_the_specs_in_halves_of_the_grids_range(tmp_path, mon
     rows = fit(generator, data, settings, seed=1)
     noise = (torch.stack(seen) - data.specs) / torch.as_tensor(np.ptp(generator.benchmark.grid, axis=0) / 2)
     assert abs(noise.mean()) < 0.005 and 0.045 < noise.std() < 0.055
-    assert fit(tiny_generator("hyperzero"), data, settings, 1, tmp_path / "state.pt", until=3) == rows[:3]
+    assert fit(tiny_generator("hyperzero"), data, settings, 1, tmp_path / "checkpoint", until=3) == rows[:3]
     resumed = tiny_generator("hyperzero")
-    assert fit(resumed, data, settings, 1, tmp_path / "state.pt") == rows and same(resumed, generator)
+    assert fit(resumed, data, settings, 1, tmp_path / "checkpoint") == rows and same(resumed, generator)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    path = tmp_path / "state.pt"
+    path = tmp_path / "checkpoint"
     fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
     for change, settings, seed, overrides in (
         ("learning_rate", replace(QUICK, learning_rate=1e-2), 1, {}),
@@ -142,8 +165,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"belongs to another training: {change} differ"):
             fit(tiny_generator("hyperzero", **overrides), tiny_demonstrations(), settings, seed, path)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"state.pt cannot be read .* delete it"):
+    file = path / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"checkpoint cannot be read .* delete it"):
         fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
 
 
@@ -177,12 +201,13 @@ def test_an_epoch_meets_every_sample_once(specs_per_batch, batch_size):
 @pytest.mark.parametrize("method", GENERATORS)
 def test_an_absurd_learning_rate_diverges_by_name(method, tmp_path):
     settings = TrainingSettings(epochs=5, batch_size=64, learning_rate=1e25, checkpoint_every_s=0.0)
-    path = tmp_path / "state.pt"
+    path = tmp_path / "checkpoint"
     with pytest.raises(Diverged, match=r"epoch \d: losses loss (nan|inf).*lower learning rate than 1e\+25"):
         fit(tiny_generator(method), tiny_demonstrations(), settings, 0, path)
     if path.exists():
-        state = torch.load(path, weights_only=True)
-        assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in state["rows"])
+        with safe_open(path / "state.safetensors", "pt") as file:
+            rows = json.loads(file.metadata()["values"])["rows"]
+        assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
 
 
 def test_rows_are_logged_every_so_often_and_at_the_end():

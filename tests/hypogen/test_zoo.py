@@ -94,7 +94,7 @@ def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(words("killed"), env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    state = tmp_path / "killed" / "checkpoints" / "finger-speed-0" / "state.npz"
+    state = tmp_path / "killed" / "checkpoints" / "finger-speed-0" / "state.safetensors"
     deadline = time.monotonic() + 240
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -7,7 +7,7 @@ import torch
 
 from hypogen.experts.joint import JointTD3
 from hypogen.experts.settings import Schedule, TD3Settings
-from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 from hypogen.policy import Policy, stacked_mlp
 
 S, B, D, A = 3, 4, 5, 2
@@ -16,11 +16,13 @@ SETTINGS = TD3Settings(batch_size=7, joint_batch_size=B, hidden_dim=16, learning
 NOW = Schedule(learning_rate=1e-2, exploration_std=0.4, saturation_penalty=0.0)
 
 
-def random_batch(generator: torch.Generator) -> tuple[Batch, torch.Tensor]:
+def random_batch(generator: torch.Generator) -> tuple[TransitionBatch, torch.Tensor]:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    batch = Batch(normal(S, B, D), normal(S, B, A).tanh(), normal(S, B), 0.9 + 0 * normal(S, B), normal(S, B, D))
+    batch = TransitionBatch(
+        normal(S, B, D), normal(S, B, A).tanh(), normal(S, B), 0.9 + 0 * normal(S, B), normal(S, B, D)
+    )
     return batch, normal(S, B, A)
 
 
@@ -56,7 +58,7 @@ def test_learns_as_agents_on_spec_and_observation_do(agents: int) -> None:
     generator = torch.Generator().manual_seed(1)
     for _ in range(6):
         batch, noise = random_batch(generator)
-        rows = Batch(
+        rows = TransitionBatch(
             rows_of(agents, batch.observations, told=True),
             rows_of(agents, batch.actions),
             rows_of(agents, batch.returns),
@@ -108,7 +110,9 @@ def test_experts_go_their_own_ways_after_parting() -> None:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    batch = Batch(normal(S, 7, D), normal(S, 7, A).tanh(), normal(S, 7), 0.9 + 0 * normal(S, 7), normal(S, 7, D))
+    batch = TransitionBatch(
+        normal(S, 7, D), normal(S, 7, A).tanh(), normal(S, 7), 0.9 + 0 * normal(S, 7), normal(S, 7, D)
+    )
     for _ in range(2):
         experts.update(batch, normal(S, 7, A), NOW)
     after = experts.policy()

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from hypogen.errors import Diverged
+from hypogen.errors import Diverged, Stopped
 from hypogen.experts import RECIPES, Experts, TD3Settings, population, resolve, train
 from hypogen.experts.population import _sources
 
@@ -77,6 +78,37 @@ def test_killed_and_resumed_ends_the_same(variant: str, tmp_path: Path, monkeypa
     assert_equal(resumed, undisturbed)
 
 
+@pytest.mark.parametrize("variant", ["own", "joint"])
+def test_stopped_and_called_again_ends_the_same(variant: str, tmp_path: Path) -> None:
+    changes = {"own": {}, "joint": {"shared_replay": True, "joint_fraction": 0.45, "keep": "best", "evaluate_every": 5}}
+    settings = dataclasses.replace(TINY, **changes[variant])
+    undisturbed = train("finger-speed", SPECS, settings, seed=1)
+    done: list[int] = []
+    for stop_at in (1, 7, 14, 29):
+        calls = itertools.count(done[-1] + 1 if done else 1)
+        with pytest.raises(Stopped, match=f"after {stop_at} updates"):
+            train(
+                "finger-speed",
+                SPECS,
+                settings,
+                1,
+                tmp_path,
+                lambda row: done.append(row["update"]),
+                checkpoint_every_s=1e6,
+                stop=lambda stop_at=stop_at, calls=calls: next(calls) == stop_at,
+            )
+        done.append(stop_at)
+    asked: list[int] = []
+    resumed = train("finger-speed", SPECS, settings, 1, tmp_path, stop=lambda: bool(asked.append(1)))
+    assert_equal(resumed, undisturbed)
+    assert not asked, "one update was left, and after the last there is nothing to stop"
+
+
+def test_without_a_place_for_a_checkpoint_it_just_stops() -> None:
+    with pytest.raises(Stopped):
+        train("finger-speed", SPECS, dataclasses.replace(TINY, seed_steps=20), 0, stop=lambda: True)
+
+
 def test_other_seed_other_experts_and_threads_do_not_matter() -> None:
     settings = dataclasses.replace(TINY, updates=4, seed_steps=20, exploration_steps=10)
     first, again = train("finger-speed", SPECS, settings, 0), train("finger-speed", SPECS, settings, 0, threads=2)
@@ -96,9 +128,8 @@ def test_divergence_is_raised_and_never_saved(tmp_path: Path) -> None:
     settings = dataclasses.replace(TINY, updates=200, seed_steps=20, learning_rate=1e38)
     with pytest.raises(Diverged, match="NaN"):
         train("finger-speed", SPECS, settings, 0, tmp_path, checkpoint_every_s=0.0)
-    if (tmp_path / "state.npz").exists():
-        with np.load(tmp_path / "state.npz") as state:
-            assert np.isfinite(state["learner/critic"]).all()
+    if (tmp_path / "state.safetensors").exists():
+        assert load_file(tmp_path / "state.safetensors")["learner/critic"].isfinite().all()
 
 
 def test_progress_and_curve() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hypogen.experts.settings import TD3Settings
-from hypogen.experts.td3 import Batch, PopulationTD3
+from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 
 S, B, D, A = 3, 16, 5, 2
 SETTINGS = TD3Settings(
@@ -26,7 +26,7 @@ class SingleTD3:
         parameters = [p for critic in critics for p in critic.parameters()]
         self.critic_optimizer = torch.optim.Adam(parameters, lr=SETTINGS.learning_rate)
 
-    def update(self, batch: Batch, noise: torch.Tensor, std: float, number: int) -> None:
+    def update(self, batch: TransitionBatch, noise: torch.Tensor, std: float, number: int) -> None:
         with torch.no_grad():
             smoothing = (noise * std).clamp(-SETTINGS.noise_clip, SETTINGS.noise_clip)
             action = (torch.tanh(self.target_actor(batch.next_observations)) + smoothing).clamp(-1, 1)
@@ -60,11 +60,13 @@ def single_mlp(layers, index: int) -> nn.Sequential:
     return nn.Sequential(*modules[:-1])
 
 
-def random_batch(generator: torch.Generator) -> Batch:
+def random_batch(generator: torch.Generator) -> TransitionBatch:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    return Batch(normal(S, B, D), normal(S, B, A).tanh(), normal(S, B), 0.9 + 0 * normal(S, B), normal(S, B, D))
+    return TransitionBatch(
+        normal(S, B, D), normal(S, B, A).tanh(), normal(S, B), 0.9 + 0 * normal(S, B), normal(S, B, D)
+    )
 
 
 def make_population(precision: str = "float32") -> PopulationTD3:
@@ -79,7 +81,7 @@ def weights_after(population: PopulationTD3, updates: int, agents: list[SingleTD
         batch, noise = random_batch(generator), torch.randn(S, B, A, generator=generator)
         population.update(batch, noise, NOW)
         for spec, agent in enumerate(agents):
-            agent.update(Batch(*(part[spec] for part in batch)), noise[spec], 0.4, number)
+            agent.update(TransitionBatch(*(part[spec] for part in batch)), noise[spec], 0.4, number)
 
 
 def test_population_update_equals_separate_agents() -> None:
@@ -192,7 +194,7 @@ def test_every_expert_finds_its_own_best_action(precision: str) -> None:
         observations = 0.1 * torch.randn(S, 64, D, generator=generator)
         actions = torch.rand(S, 64, A, generator=generator) * 2 - 1
         returns = -(actions - best).square().sum(-1)
-        batch = Batch(observations, actions, returns, torch.zeros(S, 64), observations)
+        batch = TransitionBatch(observations, actions, returns, torch.zeros(S, 64), observations)
         population.update(batch, torch.zeros(S, 64, A), settings.at(0)._replace(exploration_std=0.0))
     found = population.act(0.1 * torch.randn(S, 100, D, generator=generator))
     assert (found - best).abs().mean((1, 2)).max() < 0.2
