@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.plan import Node, Plan, Run
 from orchestrator.store import Store
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 KINDS = ("experts", "demonstrations", "generator", "probe", "rollouts")
 TRAININGS = frozenset({"experts", "generator"})

@@ -12,7 +12,7 @@ from hypogen.benchmarks import get_benchmark
 from orchestrator.plan import Plan, Run
 from orchestrator.stages import CURVE, load_episodes
 from orchestrator.store import Store
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 Row = dict[str, Any]
 

@@ -29,7 +29,7 @@ from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
 from hypogen.training import TrainingSettings
 from orchestrator.store import Store, Workspace
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 Report = Callable[[dict[str, float]], None]
 POLICY, CURVE = "policy.safetensors", "curve.json"

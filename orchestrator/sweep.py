@@ -55,7 +55,7 @@ def main(
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
     from orchestrator.errors import SweepFailed, UserError
-    from results.errors import ResultsError
+    from results.problems import ResultsError
 
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.catalogue import render, titles
-    from results.errors import ResultsError
+    from results.problems import ResultsError
+    from results.result_store import ResultStore
     from results.schema import TABLES
-    from results.store import ResultStore
 
 __all__ = ["TABLES", "ResultStore", "ResultsError", "render", "titles"]
 
 _HOMES = {
     "TABLES": "results.schema",
-    "ResultStore": "results.store",
-    "ResultsError": "results.errors",
+    "ResultStore": "results.result_store",
+    "ResultsError": "results.problems",
     "render": "results.catalogue",
     "titles": "results.catalogue",
 }

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from results.errors import ResultsError, unknown
 from results.formats import Grid, formatted
 from results.presentation import presented
-from results.store import ResultStore
+from results.problems import ResultsError, unknown
+from results.result_store import ResultStore
 
 _FOLDER = Path(__file__).with_name("tables")
 _COMPARISON = Path(__file__).with_name("comparison.sql")

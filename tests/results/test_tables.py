@@ -8,8 +8,8 @@ import pytest
 from result_rows import asked, episode_rows, expert_row, fill, run_row
 
 from results.catalogue import grid, render
-from results.errors import ResultsError
 from results.formats import FORMATS, formatted
+from results.problems import ResultsError
 from results.statistics import Summary
 
 SWEEPS = {
