@@ -49,12 +49,11 @@ def table(
     """Print one table, as aligned text."""
     with _plain_errors():
         output = _format(markdown, latex, csv)
-        from results.catalogue import render, titles
-        from results.problems import unknown
+        from results import check_table
+        from results.catalogue import render
         from results.result_store import open_results
 
-        if name not in titles():
-            raise unknown("table", name, titles())
+        check_table(name)
         _print(render(name, open_results(storage), experiment=experiment, format=output))
 
 
@@ -98,8 +97,8 @@ def publish(
 @app.command()
 def tables() -> None:
     """List the tables and what they show, then the columns that a query can use."""
-    from results.catalogue import titles
     from results.schema import described
+    from results.table_files import titles
 
     width = max(map(len, titles()))
     _print("".join(f"{name:<{width}}  {title}\n" for name, title in titles().items()))
