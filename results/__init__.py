@@ -14,19 +14,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results.catalogue import render, titles
-    from results.errors import ResultsError
+    from results.catalogue import render
+    from results.problems import ResultsError
+    from results.result_store import ResultStore
     from results.schema import TABLES
-    from results.store import ResultStore
+    from results.table_files import check_table, titles
 
-__all__ = ["TABLES", "ResultStore", "ResultsError", "render", "titles"]
+__all__ = ["TABLES", "ResultStore", "ResultsError", "check_table", "render", "titles"]
 
 _HOMES = {
     "TABLES": "results.schema",
-    "ResultStore": "results.store",
-    "ResultsError": "results.errors",
+    "ResultStore": "results.result_store",
+    "ResultsError": "results.problems",
     "render": "results.catalogue",
-    "titles": "results.catalogue",
+    "check_table": "results.table_files",
+    "titles": "results.table_files",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from results.errors import ResultsError
+from results.problems import ResultsError
 
 app = typer.Typer(help="Tables and queries over what was measured.", no_args_is_help=True, add_completion=False)
 
@@ -32,7 +32,7 @@ def query(
         output = _format(markdown, latex, csv)
         from results.catalogue import plain_grid
         from results.formats import formatted
-        from results.store import open_results
+        from results.result_store import open_results
 
         _print(formatted(plain_grid(open_results(storage).table(sql)), output))
 
@@ -49,12 +49,11 @@ def table(
     """Print one table, as aligned text."""
     with _plain_errors():
         output = _format(markdown, latex, csv)
-        from results.catalogue import render, titles
-        from results.errors import unknown
-        from results.store import open_results
+        from results import check_table
+        from results.catalogue import render
+        from results.result_store import open_results
 
-        if name not in titles():
-            raise unknown("table", name, titles())
+        check_table(name)
         _print(render(name, open_results(storage), experiment=experiment, format=output))
 
 
@@ -74,7 +73,7 @@ def compare(
         output = _format(markdown, latex, csv)
         from results.catalogue import compare as compared
         from results.formats import formatted
-        from results.store import open_results
+        from results.result_store import open_results
 
         store = open_results(storage)
         _print(formatted(compared(method_a, method_b, store, benchmark=benchmark, experiment=experiment), output))
@@ -89,7 +88,7 @@ def publish(
     """Copy an experiment's rows, with their provenance, into one compact file a table, to be kept in git."""
     with _plain_errors():
         from results.publish import publish as copied
-        from results.store import ResultStore, open_results
+        from results.result_store import ResultStore, open_results
 
         counts = copied(open_results(storage), experiment, ResultStore(f"{to.rstrip('/')}/results"))
         _print(f"{experiment} -> {to}: {', '.join(f'{count} {table}' for table, count in counts.items())}\n")
@@ -98,8 +97,8 @@ def publish(
 @app.command()
 def tables() -> None:
     """List the tables and what they show, then the columns that a query can use."""
-    from results.catalogue import titles
     from results.schema import described
+    from results.table_files import titles
 
     width = max(map(len, titles()))
     _print("".join(f"{name:<{width}}  {title}\n" for name, title in titles().items()))
@@ -116,7 +115,7 @@ def figure(
     """Draw one figure into a file."""
     with _plain_errors():
         from results.figures import draw
-        from results.store import open_results
+        from results.result_store import open_results
 
         target = out or f"{name}.png"
         drawn = draw(name, open_results(storage), experiment)

@@ -1,26 +1,20 @@
-"""The tables that can be printed: one .sql file each under tables/, its first line a comment with the title."""
+"""Tables and comparisons of methods, answered from a store and laid out to be printed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from results.errors import ResultsError, unknown
 from results.formats import Grid, formatted
 from results.presentation import presented
-from results.store import ResultStore
+from results.problems import ResultsError, unknown
+from results.result_store import ResultStore
+from results.table_files import scope_of, statement, title_of
 
-_FOLDER = Path(__file__).with_name("tables")
 _COMPARISON = Path(__file__).with_name("comparison.sql")
-
-
-def titles() -> dict[str, str]:
-    """What each table shows, by name, in the order of their numbers."""
-    return {path.stem: _title(path.read_text()) for path in sorted(_FOLDER.glob("*.sql"), key=_number)}
 
 
 def render(name: str, store: ResultStore, *, experiment: str | None = None, format: str = "text") -> str:
@@ -34,12 +28,10 @@ def render(name: str, store: ResultStore, *, experiment: str | None = None, form
 
 def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Grid:
     """The same as values. Conditions that all rows share become notes; of the settings, those that differ are left."""
-    if name not in titles():
-        raise unknown("table", name, titles())
+    sql = statement(name)
     if experiment is not None:
         _require(store, "experiment", experiment, "experiments")
-    sql = (_FOLDER / f"{name}.sql").read_text()
-    return _answered(store, sql, _title(sql), {"experiment": experiment}, places=4 if name == "table4" else 2)
+    return _answered(store, sql, title_of(sql), {"experiment": experiment}, places=4 if name == "table4" else 2)
 
 
 def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None, experiment: str | None = None) -> Grid:
@@ -58,7 +50,7 @@ def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None,
         raise ResultsError(f"{a} against itself says nothing: name two methods")
     asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment}
     sql = _COMPARISON.read_text()
-    answer = _answered(store, sql, f"{_title(sql)}: {a} (a) against {b} (b)", asked)
+    answer = _answered(store, sql, f"{title_of(sql)}: {a} (a) against {b} (b)", asked)
     if not answer.rows:
         raise ResultsError(
             f"{a} and {b} never met: there is no split and test spec on which both were rolled out with the same "
@@ -78,22 +70,7 @@ def _answered(store: ResultStore, sql: str, title: str, parameters: Mapping[str,
     rows = [dict(zip(answer.column_names, row, strict=True)) for row in values]
     experiment = parameters["experiment"]
     whole_title = title + (f", experiment {experiment}" if experiment else "")
-    return presented(answer.column_names, rows, whole_title, _scope(sql), places)
-
-
-def _title(sql: str) -> str:
-    return sql.partition("\n")[0].removeprefix("--").strip()
-
-
-def _scope(sql: str) -> list[str]:
-    """The rest of the opening comment: which runs the table takes."""
-    comments = takewhile(lambda line: line.startswith("--"), sql.splitlines()[1:])
-    return [line.removeprefix("--").strip() for line in comments]
-
-
-def _number(path: Path) -> tuple[int, str]:
-    digits = "".join(filter(str.isdigit, path.stem))
-    return int(digits or 0), path.stem
+    return presented(answer.column_names, rows, whole_title, scope_of(sql), places)
 
 
 def _require(store: ResultStore, column: str, value: str, table: str) -> None:

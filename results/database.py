@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from results.errors import ResultsError
+from results.problems import ResultsError
 from results.schema import described
 from results.statistics import Comparison, Summary, compare, summarise
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from results.errors import unknown
+from results.problems import unknown
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from results.database import answer
-from results.errors import ResultsError, unknown
+from results.problems import ResultsError, unknown
+from results.result_store import ResultStore
 from results.schema import TABLES, TableSchema
-from results.store import ResultStore
 
 _KEY = "published"
 _OF_RUNS = "SELECT * FROM {} WHERE run IN (SELECT run FROM experiments WHERE experiment = $experiment)"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from results.errors import ResultsError
+from results.problems import ResultsError
 from results.schema import FLAG, INTEGER, REAL, TEXT, TIME, Column, TableSchema
 
 Row = Mapping[str, Any]

@@ -3,7 +3,7 @@
     <storage>/artifacts/<kind>/<key>/…      a finished artifact, with its ``artifact.json``
     <storage>/work/<kind>/<key>/…           checkpoints of one that is being made; gone when it is finished
     <storage>/locks/<kind>-<key>            who is making it (local storage only)
-    <storage>/results/<table>/<key>.parquet what was measured (see ``results.store``)
+    <storage>/results/<table>/<key>.parquet what was measured (see ``results.result_store``)
 
 An artifact is made in a staging folder and then moved, so a key never holds half of one. On local storage a file
 lock keeps two sweeps from making the same thing twice, and dies with its process. On object storage there is no

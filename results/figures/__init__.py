@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from results.errors import unknown
 from results.figures.convergence import convergence
 from results.figures.specs import extrapolation, lengths, lift, pick, speeds
 from results.figures.surfaces import surfaces
 from results.figures.updates import updates
-from results.store import ResultStore
+from results.problems import unknown
+from results.result_store import ResultStore
 
 
 @dataclass(frozen=True)

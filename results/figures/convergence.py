@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from results.figures.style import METHODS, RETURN, canvas, curve, one_kind
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 _EVALUATED = "run IN (SELECT run FROM curves WHERE metric = 'return') AND method <> 'expert'"
 

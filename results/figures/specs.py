@@ -20,7 +20,7 @@ from results.figures.style import (
     our_means,
     paper_means,
 )
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 
 def speeds(store: ResultStore, experiment: str | None) -> Figure:

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.errors import ResultsError
-from results.store import ResultStore
+from results.problems import ResultsError
+from results.result_store import ResultStore
 
 METHODS = {
     "expert": ("Expert", "#000000", "--"),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from results.figures.specs import spec_means
 from results.figures.style import ENVIRONMENTS, METHODS, RETURN, axis_label, one_kind, our_means, paper_means
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 _SCALE = Normalize(0, 1000)
 _COLOURS = "viridis"

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.figures.style import canvas, one_kind
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 _ROLES = {"loss": ("test specs", "#D55E00", "-"), "train_loss": ("training specs", "#0072B2", "--")}
 

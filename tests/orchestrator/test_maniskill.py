@@ -15,7 +15,7 @@ from orchestrator.plan import Plan, build
 from orchestrator.rows import write_run
 from orchestrator.schedule import placement
 from orchestrator.store import Store
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 SPECS = [[500.0], [900.0], [1000.0], [1500.0]]
 

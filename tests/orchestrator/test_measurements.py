@@ -16,7 +16,7 @@ from orchestrator.experiment import expand, load
 from orchestrator.plan import Plan, build
 from orchestrator.rows import write_experiment, write_run
 from orchestrator.store import Store
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 from .conftest import TINY
 from .test_sweep import Killed, tables

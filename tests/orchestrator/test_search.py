@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.experiment import expand, load
 from orchestrator.plan import Plan, build
 from orchestrator.store import Store
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 from .conftest import sweep
 from .test_sweep import Killed

@@ -22,7 +22,7 @@ from orchestrator import stages
 from orchestrator.experiment import expand, load
 from orchestrator.plan import build
 from orchestrator.store import Store
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 from .conftest import ROOT, environment, sweep
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 Row = dict[str, Any]
 

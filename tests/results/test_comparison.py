@@ -6,8 +6,8 @@ import pytest
 from result_rows import asked, episode_rows, expert_row, fill, run_row
 
 from results.catalogue import compare
-from results.errors import ResultsError
 from results.formats import formatted
+from results.problems import ResultsError
 
 
 def compared(store, a="hypogen", b="hyperzero", **scope):

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from result_rows import episode_rows, fill, run_row
 
-from results.errors import ResultsError
+from results.problems import ResultsError
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from result_rows import asked, episode_rows, expert_row, fill, run_row
 from typer.testing import CliRunner
 
 from results.__main__ import app
-from results.errors import ResultsError
 from results.figures import FIGURES, draw
+from results.problems import ResultsError
 
 
 def place(benchmark: str) -> dict[str, str]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.errors import ResultsError
 from results.formats import FORMATS, Grid, as_text, formatted
+from results.problems import ResultsError
 
 GRID = Grid(
     columns=["method", "mean", "episodes", "settings"],

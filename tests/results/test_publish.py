@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from results.__main__ import app
 from results.catalogue import render
-from results.errors import ResultsError
+from results.problems import ResultsError
 from results.publish import publish
+from results.result_store import ResultStore, open_results
 from results.schema import TABLES
-from results.store import ResultStore, open_results
 
 LINEAGE = {
     "experts": [],

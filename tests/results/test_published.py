@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from hypogen.benchmarks import get_benchmark
 from results.__main__ import app
 from results.figures.style import METHODS
-from results.store import ResultStore
+from results.result_store import ResultStore
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 STORE = ResultStore(str(FOLDER / "results"))

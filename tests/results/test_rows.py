@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_rows import PROVENANCE_ROW, asked, episode_rows, run_row
 
-from results.errors import ResultsError
+from results.problems import ResultsError
 from results.rows import to_table
 from results.schema import CURVES, EPISODES, EXPERIMENTS, PROVENANCE, RUNS, TABLES
 

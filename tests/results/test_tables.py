@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from result_rows import asked, episode_rows, expert_row, fill, run_row
 
 from results.catalogue import grid, render
-from results.errors import ResultsError
 from results.formats import FORMATS, formatted
+from results.problems import ResultsError
 from results.statistics import Summary
+from results.table_files import check_table, titles
 
 SWEEPS = {
     "table18": ("layers", "policy.layers"),
@@ -300,3 +303,21 @@ def test_unknown_names_are_errors_with_the_nearest(store, arguments, message):
     quickstart(store)
     with pytest.raises(ResultsError, match=message):
         render(store=store, **arguments)
+
+
+@pytest.mark.parametrize("name", titles())
+def test_every_table_that_is_listed_can_be_asked_for(name):
+    check_table(name)
+
+
+def test_a_table_that_is_not_there_is_refused_before_anything_heavy_is_imported():
+    with pytest.raises(
+        ResultsError, match=r"unknown table 'tabel20'. Did you mean 'table20'\? Known: ablation, main, t"
+    ):
+        check_table("tabel20")
+    program = (
+        "import sys\nfrom results import check_table\ncheck_table('table20')\n"
+        "print(sorted({'pyarrow', 'numpy', 'pandas', 'duckdb', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from results.errors import ResultsError, unknown
+from results.problems import ResultsError, unknown
 from results.rows import Row, to_table
 from results.schema import TABLES, TableSchema
 

@@ -16,9 +16,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 from result_rows import PROVENANCE_ROW, episode_rows, fill, run_row
 
-from results.errors import ResultsError
+from results.problems import ResultsError
+from results.result_store import ResultStore, open_results
 from results.schema import RUNS, TABLES
-from results.store import ResultStore, open_results
 
 CURVE = {"run": "a", "epoch": 1, "step": 10, "metric": "loss", "value": 0.5}
 
@@ -156,7 +156,7 @@ def test_reading_asks_for_a_storage_with_something_in_it(tmp_path):
 WRITER = """
 import sys
 from itertools import count
-from results.store import ResultStore
+from results.result_store import ResultStore
 store = ResultStore(sys.argv[1])
 rows = [{"run": "a", "epoch": n, "step": n, "metric": "loss", "value": float(n)} for n in range(3000)]
 for n in count():
