@@ -53,9 +53,8 @@ def main(
     ] = False,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
-    from results.problems import ResultsError
-
     from orchestrator.exceptions import Interrupted, SweepFailed, UserError
+    from results.problems import ResultsError
 
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE

@@ -172,7 +172,7 @@ class Experiment(Section):
         TrainingSettings, BeforeValidator(lambda v: _settings(TrainingSettings, TrainingSettings(), v))
     ] = TrainingSettings()
     evaluation: EvaluationChoice = EvaluationChoice()
-    probes: Annotated[list[str], BeforeValidator(_probes)] = []
+    probes: Annotated[list[str], BeforeValidator(_probes)] = Field(default_factory=list)
     resources: Resources = Resources()
     search: Search | None = None
     table: str = "main"

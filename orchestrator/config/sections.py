@@ -6,12 +6,11 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from hypogen.benchmarks import Benchmark
 from hypogen.experts import RECIPES
 from hypogen.splits import Split, evenly_spaced_split, explicit_split, random_split
-from orchestrator.artifacts.artifact import Json
 
 DEFAULT_RECIPE = "paper"
 
@@ -142,7 +141,7 @@ class Resources(Section):
 class Range(Section):
     """One dimension of a search: exactly one of the three."""
 
-    choice: list[Json] | None = Field(default=None, min_length=1)
+    choice: list[JsonValue] | None = Field(default=None, min_length=1)
     uniform: tuple[float, float] | None = None
     loguniform: tuple[float, float] | None = None
 

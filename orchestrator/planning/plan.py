@@ -67,11 +67,8 @@ class Plan:
     def name(self, key: str) -> str:
         """Label of an artifact with the values of the grid that it belongs to, as far as its runs agree on them."""
         cells = [self.cells[run] for run in self.users[key]]
-        common = (
-            {name: value for name, value in cells[0].items() if all(c.get(name) == value for c in cells)}
-            if cells
-            else {}
-        )
+        first = cells[0] if cells else {}
+        common = {name: value for name, value in first.items() if all(cell.get(name) == value for cell in cells)}
         return self.artifacts[key].label + in_brackets(common)
 
 

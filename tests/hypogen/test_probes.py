@@ -13,8 +13,7 @@ from hypogen import probes
 from hypogen.demonstrations import Demonstrations
 from hypogen.policy import Policy, PolicyShape
 from hypogen.probes import START_RANGE, has_updates, policy_from_starts, random_starts, start_statistics, update_losses
-
-from .generators.problems import tiny_demonstrations, tiny_generator
+from tests.helpers.imitation import tiny_demonstrations, tiny_generator
 
 
 class Toy:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from hypogen.generators import GENERATORS
 from hypogen.training import Diverged, Stopped, TrainingSettings, _Run, fit
-from tests.hypogen.generators.problems import tiny_demonstrations, tiny_generator
+from tests.helpers.imitation import tiny_demonstrations, tiny_generator
 
 torch.set_num_threads(1)
 QUICK = TrainingSettings(epochs=4, batch_size=48, learning_rate=1e-3, checkpoint_every_s=0.0)

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.cluster import Address, answers, choose
-from orchestrator.errors import UserError
-
-from .conftest import ROOT, environment
+from orchestrator.exceptions import UserError
+from orchestrator.execution.cluster import Address, answers, choose
+from tests.helpers.experiments import ROOT, environment
 
 GPU = ROOT / "cluster" / "gpu.yaml"
 

@@ -15,8 +15,8 @@ from unittest import mock
 import pytest
 import yaml
 
-from orchestrator.experiment import expand, load
-from orchestrator.plan import Plan, build
+from orchestrator.config.loading import expand, load
+from orchestrator.planning.plan import Plan, build
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "keys.json"
@@ -26,12 +26,13 @@ Digests = dict[str, dict[str, str]]
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    """Per kind: number of keys, a digest of all of them in the plan's order, and the first; likewise runs and cells."""
+    """Per kind: number of keys, a digest of all of them, sorted, and the first; likewise runs and cells, in order."""
     keys: dict[str, list[str]] = defaultdict(list)
-    for key, node in plan.nodes.items():
-        keys[node.kind].append(key)
-    keys["run"] = list(plan.members)
-    keys["cell"] = [json.dumps(cell, sort_keys=True) for cell in plan.members.values()]
+    for key, artifact in plan.artifacts.items():
+        keys[artifact.kind].append(key)
+    keys = defaultdict(list, {kind: sorted(found) for kind, found in keys.items()})
+    keys["run"] = list(plan.runs)
+    keys["cell"] = [json.dumps(cell, sort_keys=True) for cell in plan.cells.values()]
     return {kind: f"{len(found)} {_digest(found)} {found[0]}" for kind, found in sorted(keys.items())}
 
 

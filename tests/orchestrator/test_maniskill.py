@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from orchestrator.estimate import nominal_seconds
 
 from hypogen.demonstrations import Demonstrations
 from orchestrator import stages
-from orchestrator.estimate import nominal_seconds
-from orchestrator.experiment import expand, load
-from orchestrator.plan import Plan, build
-from orchestrator.rows import write_run
-from orchestrator.schedule import placement
-from orchestrator.store import Store
+from orchestrator.artifacts.store import Store
+from orchestrator.config.loading import expand, load
+from orchestrator.execution.measured import write_run
+from orchestrator.execution.trainings import placement
+from orchestrator.planning.plan import Plan, build
 from results.result_store import ResultStore
 
 SPECS = [[500.0], [900.0], [1000.0], [1500.0]]

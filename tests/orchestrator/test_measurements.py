@@ -12,14 +12,12 @@ from hypogen.generators import storage
 from hypogen.policy import Policy
 from hypogen.probes import update_losses
 from orchestrator import stages
-from orchestrator.experiment import expand, load
-from orchestrator.plan import Plan, build
-from orchestrator.rows import write_experiment, write_run
-from orchestrator.store import Store
+from orchestrator.artifacts.store import Store
+from orchestrator.config.loading import expand, load
+from orchestrator.execution.measured import write_experiment, write_run
+from orchestrator.planning.plan import Plan, build
 from results.result_store import ResultStore
-
-from .conftest import TINY
-from .test_sweep import Killed, tables
+from tests.helpers.experiments import TINY, Killed, tables
 
 ASKED = {
     "training": {"epochs": 5, "batch_size": 500, "learning_rate": 1e-3},

@@ -2,13 +2,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from orchestrator.estimate import parameters
 
 from hypogen.benchmarks import get_benchmark
-from orchestrator.estimate import parameters
-from orchestrator.experiment import expand, load
-from orchestrator.plan import Plan, build, content_key, derive_seed
-
-from .conftest import ROOT
+from orchestrator.artifacts.artifact import content_key, derive_seed
+from orchestrator.config.loading import expand, load
+from orchestrator.planning.plan import Plan, build
+from tests.helpers.experiments import ROOT
 
 
 def plan_of(path: Path, profile: str | None = None, *assignments: str) -> Plan:

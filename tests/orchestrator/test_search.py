@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from hypogen.benchmarks import get_benchmark
-from orchestrator import search
-from orchestrator.errors import ConfigError
-from orchestrator.experiment import expand, load
-from orchestrator.plan import Plan, build
-from orchestrator.store import Store
+from orchestrator.artifacts.store import Store
+from orchestrator.config.loading import expand, load
+from orchestrator.exceptions import ConfigError
+from orchestrator.execution import search
+from orchestrator.planning.plan import Plan, build
 from results.result_store import ResultStore
-
-from .conftest import sweep
-from .test_sweep import Killed
+from tests.helpers.experiments import Killed, sweep
 
 SEARCH = {
     "method": "cond_policy",

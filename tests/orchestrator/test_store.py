@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import UserError
-from orchestrator.store import MANIFEST, Store, Workspace
+from orchestrator.artifacts.store import MANIFEST, Store, Workspace
+from orchestrator.exceptions import UserError
 
 
 def build(text: str = "content", wait_s: float = 0.0) -> Any:

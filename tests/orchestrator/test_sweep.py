@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 import yaml
 
 from hypogen.policy import Policy
 from orchestrator import stages
-from orchestrator.experiment import expand, load
-from orchestrator.plan import build
-from orchestrator.store import Store
+from orchestrator.artifacts.store import Store
+from orchestrator.config.loading import expand, load
+from orchestrator.planning.plan import build
 from results.result_store import ResultStore
-
-from .conftest import ROOT, environment, sweep
-
-DETERMINISTIC = ("runs", "episodes", "curves", "experiments")
-
-
-def tables(storage: Path) -> dict[str, bytes]:
-    """Every file of every table that must not depend on what happened on the way."""
-    files = [file for table in DETERMINISTIC for file in sorted((storage / "results" / table).glob("*.parquet"))]
-    return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in files}
+from tests.helpers.experiments import ROOT, environment, sweep
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of one run from nothing."""
-    from .conftest import TINY
+    from tests.helpers.experiments import TINY
 
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "tiny.yaml").write_text(TINY)
@@ -137,48 +125,6 @@ def test_few_shot_methods_train_the_same_whatever_they_adapt_to(all_methods: tup
     both, train = (Policy.load(folder / stages.POLICY) for folder in folders)
     rows = [node.payload["adapt"].index(spec) for spec in node.payload["train"]]
     assert both.specs == 5 and torch.equal(both.select(rows).biases[0], train.biases[0])
-
-
-class Killed:
-    """A sweep in the background, to be disturbed in the middle."""
-
-    def __init__(self, path: Path, storage: Path, *words: str) -> None:
-        command = [sys.executable, "-m", "orchestrator.sweep", str(path), "--storage", str(storage), *words]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**environment(), "RAY_AUTH_MODE": "disabled"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def until(self, condition: Callable[[], object], timeout_s: float = 90) -> bool:
-        """Wait for a condition, or for the end; whether the condition came first."""
-        deadline = time.monotonic() + timeout_s
-        while self.process.poll() is None and time.monotonic() < deadline:
-            if condition():
-                return True
-            time.sleep(0.01)
-        return False
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=10)
-
-    def workers(self, name: str) -> list[int]:
-        """Process ids of this run's Ray workers with a name such as ``ray::RolloutWorker``."""
-        found = []
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if " ".join(child.cmdline()).startswith(name):
-                    found.append(child.pid)
-        return sorted(found)
-
-    def finish(self) -> str:
-        output, _ = self.process.communicate(timeout=240)
-        assert self.process.returncode == 0, output
-        return output
 
 
 def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypogen.demonstrations import Demonstrations, collect
 from hypogen.generators import GENERATORS, FewShotGenerator, build
 from hypogen.rollouts import rollout
 from hypogen.training import TrainingSettings, fit
-from tests.hypogen.generators.problems import SHAPE, SMALL
+from tests.helpers.imitation import SHAPE, SMALL
 
 torch.set_num_threads(1)
 MUJOCO = [name for name, benchmark in BENCHMARKS.items() if benchmark.simulator.name == "mujoco"]

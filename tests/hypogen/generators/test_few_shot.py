@@ -9,7 +9,7 @@ from hypogen.benchmarks import get_benchmark
 from hypogen.generators import GENERATORS, FewShotGenerator, build
 from hypogen.generators.storage import load, save
 from hypogen.training import TrainingSettings, fit
-from tests.hypogen.generators.problems import demonstrations_of, tiny_demonstrations, tiny_generator
+from tests.helpers.imitation import demonstrations_of, tiny_demonstrations, tiny_generator
 
 torch.set_num_threads(1)
 FEW_SHOT = [method for method, entry in GENERATORS.items() if entry.few_shot]

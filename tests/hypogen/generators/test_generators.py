@@ -16,7 +16,7 @@ from hypogen.generators.storage import DESCRIPTION, WEIGHTS, load, save
 from hypogen.generators.value import imitation_losses
 from hypogen.policy import PolicyShape
 from hypogen.training import TrainingSettings, fit
-from tests.hypogen.generators.problems import (
+from tests.helpers.imitation import (
     SHAPE,
     plain_mlp,
     shown,

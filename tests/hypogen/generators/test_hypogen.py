@@ -8,7 +8,7 @@ import torch
 
 from hypogen.generators.hypogen import INITIAL_STEP, HyPoGenSettings, Jacobian
 from hypogen.policy import PolicyShape
-from tests.hypogen.generators.problems import tiny_benchmark, tiny_generator
+from tests.helpers.imitation import tiny_benchmark, tiny_generator
 
 torch.set_num_threads(1)
 TINY = {"blocks": 2, "hidden_dim": 4, "weight_dim": 3, "activation_dim": 2, "embedding_dim": 8}

@@ -7,7 +7,7 @@ import torch
 from torch.func import functional_call, grad
 from torch.nn import functional
 
-from tests.hypogen.generators.problems import SHAPE, plain_mlp, tiny_batch, tiny_demonstrations, tiny_generator
+from tests.helpers.imitation import SHAPE, plain_mlp, tiny_batch, tiny_demonstrations, tiny_generator
 
 torch.set_num_threads(1)
 STRONG = {"inner_steps": 3, "inner_learning_rate": 0.05}

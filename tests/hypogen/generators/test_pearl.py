@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from hypogen.generators.pearl import kl_to_standard_normal, product_of_gaussians
 from hypogen.training import TrainingSettings, fit
-from tests.hypogen.generators.problems import plain_mlp, tiny_batch, tiny_demonstrations, tiny_generator
+from tests.helpers.imitation import plain_mlp, tiny_batch, tiny_demonstrations, tiny_generator
 
 torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.hypogen.generators.problems import SHAPE, plain_mlp, tiny_batch, tiny_generator
+from tests.helpers.imitation import SHAPE, plain_mlp, tiny_batch, tiny_generator
 
 torch.set_num_threads(1)
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.errors import ConfigError
-from orchestrator.experiment import expand, load
-
-from .conftest import ROOT, TINY
+from orchestrator.config.loading import expand, load
+from orchestrator.exceptions import ConfigError
+from tests.helpers.experiments import ROOT, TINY
 
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 

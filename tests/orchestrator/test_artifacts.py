@@ -10,9 +10,9 @@ import torch
 from hypogen import zoo
 from hypogen.demonstrations import Demonstrations
 from orchestrator import stages
-from orchestrator.experiment import expand, load
-from orchestrator.plan import build
-from orchestrator.store import Store
+from orchestrator.artifacts.store import Store
+from orchestrator.config.loading import expand, load
+from orchestrator.planning.plan import build
 
 
 def test_noise_disturbs_what_experts_do_and_not_what_they_show(tiny: Callable[..., Path], tmp_path: Path) -> None:

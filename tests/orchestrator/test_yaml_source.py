@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from hypogen.errors import did_you_mean
-from orchestrator.errors import ConfigError
-from orchestrator.source import parse_assignment, read
+from orchestrator.config.yaml_source import parse_assignment, read
+from orchestrator.exceptions import ConfigError
 
 
 def write(path: Path, text: str) -> Path:
