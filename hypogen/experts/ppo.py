@@ -49,9 +49,8 @@ def train(
 ) -> Experts:
     """Train the PPO expert of one spec; where Ray is not running, a private one is started.
 
-    Interrupted and called again with the same arguments, it continues from its last checkpoint: that of the last
-    evaluation, or of the batch after which it was stopped. It does not end in the same bits as one left alone: its
-    worlds start new episodes, with other random numbers.
+    Interrupted and called again with the same arguments, it continues from the last evaluation, or from the batch after
+    which it was stopped. It does not end in the same bits as one left alone: its worlds start new episodes.
 
     Args:
         benchmark: name of a ManiSkill benchmark.
@@ -66,14 +65,9 @@ def train(
         device: device that trains the networks.
         stop: asked after every batch; True ends the training with a checkpoint and ``Stopped``.
 
-    Returns:
-        One expert, whose critic is PPO's value of the state, with ``settings.discount``, whatever the action. Its curve
-        has ``success`` beside the return.
-
-    Raises:
-        ValueError: not a ManiSkill benchmark, a wrong spec, or a checkpoint that belongs to another training.
-        Diverged: a weight became NaN or infinite.
-        Stopped: ``stop`` said so.
+    Returns one expert; its critic is PPO's value of the state with ``settings.discount``, whatever the action, and its
+    curve has ``success`` beside the return. Raises ValueError for another simulator's benchmark, a wrong spec or a
+    checkpoint of another training, Diverged when a weight is NaN or infinite, Stopped when ``stop`` says so.
     """
     entry, point = get_benchmark(benchmark), np.atleast_1d(np.asarray(spec, dtype=np.float64))
     if entry.simulator != "maniskill":
@@ -82,8 +76,7 @@ def train(
     identity = {"benchmark": benchmark, "spec": point.tolist(), "seed": seed, **asdict(settings)}
     files = None if checkpoint is None else Checkpoint(checkpoint, identity)
     state = None if files is None else files.load()
-    if not ray.is_initialized():
-        ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    _ensure_ray()
     algorithm = _configure(entry, point, settings, _fresh_seed(seed, state), device).build_algo()
     try:
         training = _PPOTraining(algorithm, entry, point, settings, seed, threads)
@@ -94,6 +87,12 @@ def train(
         return training.run(files, on_progress, stop)
     finally:
         algorithm.stop()
+
+
+def _ensure_ray() -> None:
+    """Start a private instance where none is running."""
+    if not ray.is_initialized():
+        ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 class _PPOTraining:
