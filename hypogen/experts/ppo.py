@@ -1,15 +1,13 @@
-"""ManiSkill's experts: RLlib's PPO with the paper's table 11, one training a spec.
+"""ManiSkill's experts: RLlib's PPO with the paper's table 11, one training per spec.
 
-The only place in this package that imports Ray. A policy's mean is the tanh of an MLP, so that what was trained is a
-:class:`hypogen.policy.Policy` as it stands.
+The only place in this package that imports Ray. A policy's mean is the tanh of an MLP, so that the trained network is
+a :class:`hypogen.policy.Policy` as it stands. Checkpoints are ours, not RLlib's, which are pickles.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy.typing as npt
 import ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -26,7 +25,8 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.errors import Diverged
+from hypogen.checkpoints import Checkpoint, load_optimizer_state, optimizer_state
+from hypogen.errors import Diverged, Stopped
 from hypogen.experts.settings import PPOSettings
 from hypogen.experts.trained import Critic, Experts
 from hypogen.policy import Policy, PolicyShape
@@ -45,52 +45,58 @@ def train(
     on_progress: Progress | None = None,
     threads: int = 1,
     device: str = "cpu",
+    stop: Callable[[], bool] | None = None,
 ) -> Experts:
     """Train the PPO expert of one spec; where Ray is not running, a private one is started.
 
-    Interrupted and called again with the same arguments, it continues from the last evaluation (not to the same bits:
-    its worlds start new episodes).
+    Interrupted and called again with the same arguments, it continues from the last evaluation, or from the batch after
+    which it was stopped. It does not end in the same bits as one left alone: its worlds start new episodes.
 
     Args:
         benchmark: name of a ManiSkill benchmark.
         spec: raw spec values ``[C]``.
-        settings: how to train; ``PPO_RECIPES`` has some.
-        seed: of every random number in it.
+        settings: settings of the training; ``PPO_RECIPES`` has some.
+        seed: seed of every random number in it.
         start: another spec's expert ``[1]`` whose weights it starts from; None for random ones.
-        checkpoint: folder for what an interrupted training continues from; none is kept without it.
+        checkpoint: folder for the checkpoint that an interrupted training continues from; None for no checkpoint.
         on_progress: called after every batch with ``update`` and ``updates`` (environment steps, done and at most),
-            ``mean_return`` and ``success`` (of the last evaluation). What it raises ends the training.
+            ``mean_return`` and ``success`` (of the last evaluation). An error that it raises ends the training.
         threads: processes that step the evaluations' worlds.
-        device: where the networks are trained.
+        device: device that trains the networks.
+        stop: asked after every batch; True ends the training with a checkpoint and ``Stopped``.
 
-    Returns:
-        One expert, whose critic is PPO's value of the state, with ``settings.discount``, whatever the action. Its curve
-        has ``success`` beside the return.
-
-    Raises:
-        ValueError: not a ManiSkill benchmark, a wrong spec, or a checkpoint that belongs to another training.
-        Diverged: a weight became NaN or infinite.
+    Returns one expert; its critic is PPO's value of the state with ``settings.discount``, whatever the action, and its
+    curve has ``success`` beside the return. Raises ValueError for another simulator's benchmark, a wrong spec or a
+    checkpoint of another training, Diverged when a weight is NaN or infinite, Stopped when ``stop`` says so.
     """
     entry, point = get_benchmark(benchmark), np.atleast_1d(np.asarray(spec, dtype=np.float64))
     if entry.simulator.name != "maniskill":
         raise ValueError(f"PPO experts exist for ManiSkill benchmarks, not for {benchmark}")
     entry.values(point)
-    if checkpoint is not None:
-        _claim(checkpoint, {"benchmark": benchmark, "spec": point.tolist(), "seed": seed, **asdict(settings)})
-    if not ray.is_initialized():
-        ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    algorithm = _configure(entry, point, settings, seed, device).build_algo()
+    identity = {"benchmark": benchmark, "spec": point.tolist(), "seed": seed, **asdict(settings)}
+    files = None if checkpoint is None else Checkpoint(checkpoint, identity)
+    state = None if files is None else files.load()
+    _ensure_ray()
+    algorithm = _configure(entry, point, settings, _fresh_seed(seed, state), device).build_algo()
     try:
-        training = _PPOTraining(algorithm, entry, point, settings, seed, checkpoint, threads)
-        if not training.restore() and start is not None:
+        training = _PPOTraining(algorithm, entry, point, settings, seed, threads)
+        if state is not None:
+            training.restore(state)
+        elif start is not None:
             _set_weights(algorithm, start)
-        return training.run(on_progress)
+        return training.run(files, on_progress, stop)
     finally:
         algorithm.stop()
 
 
+def _ensure_ray() -> None:
+    """Start a private instance where none is running."""
+    if not ray.is_initialized():
+        ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+
+
 class _PPOTraining:
-    """What a training carries beside RLlib's algorithm: steps and curve."""
+    """State of one spec's training: RLlib's algorithm, steps and curve."""
 
     def __init__(
         self,
@@ -99,21 +105,21 @@ class _PPOTraining:
         spec: npt.NDArray[np.float64],
         settings: PPOSettings,
         seed: int,
-        folder: Path | None,
         threads: int,
     ) -> None:
         self._algorithm, self._benchmark, self._spec = algorithm, benchmark, spec
-        self._settings, self._seed, self._folder, self._threads = settings, seed, folder, threads
+        self._settings, self._seed, self._threads = settings, seed, threads
         self._curve: list[dict[str, Any]] = []
         self._steps = 0
 
-    def run(self, on_progress: Progress | None) -> Experts:
-        """Train to the end."""
+    def run(self, files: Checkpoint | None, on_progress: Progress | None, stop: Callable[[], bool] | None) -> Experts:
+        """Train to the end, with a checkpoint after every evaluation. Stopped where ``stop`` says so."""
         settings = self._settings
         while not self._curve or not finished(self._curve, settings):
             if self._due():
                 self._evaluate()
-                self._save()
+                if files:
+                    files.save(self.state())
                 continue
             self._algorithm.train()
             self._steps += settings.batch_size
@@ -121,6 +127,10 @@ class _PPOTraining:
             if on_progress:
                 values = {"mean_return": last["return"], "success": last["success"]}
                 on_progress({"update": self._steps, "updates": settings.steps, **values})
+            if stop is not None and stop():
+                if files:
+                    files.save(self.state())
+                raise Stopped(f"PPO on {self._benchmark.name} {self._spec} stopped after {self._steps:,} steps")
         actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
         return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
 
@@ -140,30 +150,24 @@ class _PPOTraining:
         mean_return, success = float(episodes.returns.mean()), float(episodes.success.mean())
         self._curve.append({"update": self._steps, "spec": 0, "return": mean_return, "success": success})
 
-    def _save(self) -> None:
-        """Write a checkpoint beside the last one, rename it into place, and only then remove the others."""
-        if self._folder is None:
-            return
-        partial, name = self._folder / "partial", f"steps-{self._steps}"
-        shutil.rmtree(partial, ignore_errors=True)
-        self._algorithm.save_to_path(str((partial / "algorithm").resolve()))
-        (partial / "curve.json").write_text(json.dumps(self._curve))
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        partial.rename(self._folder / name)
-        for other in self._folder.glob("steps-*"):
-            if other.name != name:
-                shutil.rmtree(other)
+    def state(self) -> dict[str, Any]:
+        """Everything that the next batches depend on, but for the worlds and the random numbers."""
+        learner = _learner(self._algorithm)
+        return {
+            "steps": self._steps,
+            "curve": self._curve,
+            "networks": learner.module[DEFAULT_MODULE_ID].state_dict(),
+            "optimizer": optimizer_state(learner.get_optimizer()),
+            "kl_coefficient": learner.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID],
+        }
 
-    def restore(self) -> bool:
-        """Continue from the newest checkpoint, if there is one."""
-        known = list(self._folder.glob("steps-*")) if self._folder else []
-        if not known:
-            return False
-        newest = max(known, key=lambda folder: int(folder.name.removeprefix("steps-")))
-        self._algorithm.restore_from_path(str((newest / "algorithm").resolve()))
-        self._curve = json.loads((newest / "curve.json").read_text())
-        self._steps = self._curve[-1]["update"]
-        return True
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a ``state``."""
+        self._steps, self._curve = state["steps"], state["curve"]
+        _send_weights(self._algorithm, state["networks"])
+        learner = _learner(self._algorithm)
+        load_optimizer_state(learner.get_optimizer(), state["optimizer"])
+        learner.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID].copy_(state["kl_coefficient"])
 
 
 class ActorCritic(TorchRLModule, ValueFunctionAPI):
@@ -263,22 +267,30 @@ def _networks(module: ActorCritic, action_dim: int) -> tuple[Policy, Critic]:
 
 def _set_weights(algorithm: Any, expert: Experts) -> None:
     """Start from another spec's networks, with the deviations of a new training."""
-    module = algorithm.get_module()
-    for network, source in ((module.actor, expert.actor), (module.critic, expert.critic)):
-        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
-        with torch.no_grad():
-            for layer, weight, bias in zip(linear, source.weights, source.biases, strict=True):
-                layer.weight.copy_(weight[0, :, : layer.in_features])
-                layer.bias.copy_(bias[0])
-    state = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
-    algorithm.learner_group.set_weights({"default_policy": state})
+    weights = algorithm.get_module().state_dict()
+    for name, source in (("actor", expert.actor), ("critic", expert.critic)):
+        for layer, (weight, bias) in enumerate(zip(source.weights, source.biases, strict=True)):
+            place = f"{name}.{2 * layer}"  # between two layers lies a ReLU
+            inputs = weights[f"{place}.weight"].shape[1]  # the value has none for the action
+            weights[f"{place}.weight"], weights[f"{place}.bias"] = weight[0, :, :inputs], bias[0]
+    _send_weights(algorithm, weights)
+
+
+def _send_weights(algorithm: Any, weights: Mapping[str, Tensor]) -> None:
+    """Give these weights to the learner and, through it, to all that step worlds."""
+    state = {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
+    algorithm.learner_group.set_weights({DEFAULT_MODULE_ID: state})
     algorithm.env_runner_group.sync_weights(from_worker_or_learner_group=algorithm.learner_group, inference_only=True)
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder this training's; ValueError when it is another one's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file, text = folder / "identity.json", json.dumps(identity, sort_keys=True)
-    if file.exists() and file.read_text() != text:
-        raise ValueError(f"the checkpoint in {folder} belongs to a training with other settings")
-    file.write_text(text)
+def _learner(algorithm: Any) -> Any:
+    """RLlib's learner, which lives in this process."""
+    (result,) = algorithm.learner_group.foreach_learner(lambda learner: learner)
+    return result.get()
+
+
+def _fresh_seed(seed: int, state: Mapping[str, Any] | None) -> int:
+    """The seed itself at the start; after a checkpoint another one, so that no random number is drawn again."""
+    if state is None:
+        return seed
+    return int(np.random.SeedSequence([seed, state["steps"], *b"resumed"]).generate_state(1)[0] >> 1)

@@ -86,7 +86,7 @@ class PopulationTD3:
         """Update every expert once.
 
         Args:
-            batch: what each learns from.
+            batch: transitions that each learns from.
             noise: standard normal ``[S, B, A]``, for the smoothing of target actions.
             now: the learning rate, the noise's deviation before it is clipped, and the penalty.
         """

@@ -38,7 +38,7 @@ class FewShotGenerator(Generator):
         """
         wanted, there = self.settings.adaptation_episodes, demonstrations.rewards.shape[1]
         if wanted is not None and wanted > there:
-            raise ValueError(f"adaptation_episodes is {wanted}, but there are {there} demonstrations of a spec")
+            raise ValueError(f"adaptation_episodes is {wanted}, but there are {there} demonstrations per spec")
         shots = demonstrations if wanted is None else demonstrations.pick(range(wanted))
         for row, spec in enumerate(shots.specs.tolist()):
             context = Batch.of(shots.select([row]), device_of(self))
@@ -56,6 +56,6 @@ class FewShotGenerator(Generator):
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """(what a spec adapts on, what its adapted policy is judged by): two disjoint halves of each spec's transitions."""
+    """(transitions to adapt on, transitions that judge the adapted policy): disjoint halves of each spec's."""
     middle = batch.rewards.shape[1] // 2
     return batch.samples(slice(middle)), batch.samples(slice(middle, None))

@@ -3,7 +3,7 @@
 theta^k = theta^{k-1} + lambda^k(theta^{k-1}, phi(M)) * psi^k(theta^{k-1}, phi(M)),  k = 1..K         (equation 6)
 
 psi imitates backpropagation through a policy of N layers h_1..h_N. Pseudo activations z_n stand for what the layers
-would compute, one network a layer estimates the Jacobians d h_n / d z_{n-1} and d h_n / d theta_n from (z_{n-1},
+would compute, one network per layer estimates the Jacobians d h_n / d z_{n-1} and d h_n / d theta_n from (z_{n-1},
 theta_n) (equation 7), and their products, from the last layer down to the first, are the update (equation 8).
 """
 
@@ -177,7 +177,7 @@ class StepNetwork(nn.Module):
 
 
 class StepScalar(nn.Module):
-    """lambda^k as one trained number a block (authors' code), [1, 1]."""
+    """lambda^k as one trained number per block (authors' code), [1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()

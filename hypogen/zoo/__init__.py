@@ -1,4 +1,4 @@
-"""Trained experts that come with the project: a folder a benchmark, with the card that says how they came to be.
+"""Trained experts that come with the project: one folder per benchmark, with the card that says how they came to be.
 
 python -m hypogen.zoo list                    # what there is, and how good it is
 python -m hypogen.zoo train cheetah-speed     # make it again from nothing; the same command goes on after a kill
@@ -23,21 +23,21 @@ _CONTENT = ("actor.safetensors", "critic.safetensors", "experts.json")
 
 @dataclass(frozen=True)
 class Card:
-    """How a benchmark's experts were made, and how good they are.
+    """Origin of a benchmark's experts, and their quality.
 
     Attributes:
         benchmark: Name of the benchmark; the experts cover its whole grid.
         recipe: Name of the recipe.
         settings: Every setting of it, as it was resolved on the machine that trained.
-        seed: Of the training.
+        seed: Seed of the training.
         seconds: Wall-clock of the training, all its parts added up.
-        machine: Processor and threads that it took.
-        git_commit: Of the code.
+        machine: Processor and threads of the training.
+        git_commit: Commit of the code.
         returns: Mean return ``[S]`` of fresh episodes, none of which the training saw.
         deviations: Their standard deviation over the episodes ``[S]``.
-        episodes: How many a spec.
-        seeds: Of these episodes ``[S, E]``.
-        digest: Of the experts' files: what a plan calls them by.
+        episodes: Episodes per spec.
+        seeds: Seeds of these episodes ``[S, E]``.
+        digest: Digest of the experts' files, by which a plan knows them.
         algorithm: Name of the algorithm that trained them.
     """
 

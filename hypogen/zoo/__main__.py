@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from hypogen import zoo
-from hypogen.benchmarks import get_benchmark
+from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
+from hypogen.errors import did_you_mean
 from hypogen.experts import RECIPES, Experts, resolve, train
 from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
@@ -38,15 +39,15 @@ def list_() -> None:
 @app.command("train")
 def train_(
     benchmark: str,
-    threads: Annotated[int, typer.Option(min=1, help="of PyTorch and of the physics")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="threads of PyTorch and of the physics")] = 2,
     device: str = "cpu",
-    checkpoints: Annotated[Path, typer.Option(help="what an interrupted training continues from")] = Path("runs/zoo"),
+    checkpoints: Annotated[Path, typer.Option(help="folder of unfinished trainings")] = Path("runs/zoo"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
     root: Annotated[Path, typer.Option(help="the zoo to put them in")] = zoo.ROOT,
 ) -> None:
     """Train the experts of every spec of BENCHMARK by the recipe `fast`, and put them into the zoo."""
+    entry, settings = _trainable(benchmark), resolve(RECIPES[RECIPE], _device(device))
     torch.set_num_threads(threads)
-    entry, settings = get_benchmark(benchmark), resolve(RECIPES[RECIPE], device)
     folder = checkpoints / f"{benchmark}-{seed}"
     surroundings()  # looks at the commit now: the card is to name the one that trains
     clock = _Clock(folder / "seconds.json")
@@ -64,6 +65,33 @@ def train_(
     card = _card(benchmark, experts, dataclasses.asdict(settings), seed, seeds, clock.seconds, threads)
     zoo.add(experts, card, root)
     typer.echo(f"\n{_page(card)}")
+
+
+def _trainable(name: str) -> Benchmark:
+    """The benchmark of that name, if the recipe can train its experts."""
+    try:
+        benchmark = get_benchmark(name)
+    except ValueError as error:
+        _refuse(str(error))
+    if benchmark.simulator != "mujoco":
+        known = [entry.name for entry in BENCHMARKS.values() if entry.simulator == "mujoco"]
+        _refuse(f"the recipe {RECIPE!r} trains experts in MuJoCo, and {name} is not there. Known: {', '.join(known)}.")
+    return benchmark
+
+
+def _device(name: str) -> str:
+    """The same name, if PyTorch knows it."""
+    try:
+        torch.device(name)
+    except RuntimeError:
+        _refuse(f"unknown device {name!r}: {did_you_mean(name, ('cpu', 'cuda'))}")
+    return name
+
+
+def _refuse(message: str) -> NoReturn:
+    """End the command as a misspelt option does, with one line."""
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
 
 
 def _card(
@@ -106,6 +134,7 @@ class _Clock:
         return self._before + time.monotonic() - self._start
 
     def note(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps(self.seconds))
 
 

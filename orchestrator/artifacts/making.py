@@ -49,7 +49,7 @@ def make(
     torch.set_num_threads(threads)
     manifest = Manifest.begin(artifact, torch.cuda.get_device_name() if device == "cuda" else "cpu", threads)
 
-    def build(folder: Path, workspace: Workspace) -> Callable[[float], str]:
+    def build(folder: Path, workspace: Workspace) -> Mapping[str, object]:
         def progress(values: Mapping[str, object]) -> None:
             workspace.sync()
             if report is not None:
@@ -60,8 +60,7 @@ def make(
             summary = artifact.make(store, folder, task)
         finally:
             workspace.sync()  # a training that was stopped has just left a checkpoint
-
-        return lambda seconds: dataclasses.replace(manifest, seconds=seconds, summary=summary).text()
+        return dataclasses.replace(manifest, summary=summary).fields()
 
     made = store.make(artifact.kind, artifact.key, build)
     if made:

@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from results.result_store import ResultStore
+from typing import Any
 
 from hypogen.provenance import surroundings
 from orchestrator.artifacts.artifact import Artifact, Content, Summary
 from orchestrator.artifacts.store import Store
+from results.result_store import ResultStore
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class Manifest:
     @classmethod
     def load(cls, store: Store, kind: str, key: str) -> Manifest:
         """The manifest of a stored artifact."""
-        written = json.loads(store.read_manifest(kind, key))
+        written: dict[str, Any] = store.manifest(kind, key)
         own = {field.name: written.pop(field.name) for field in dataclasses.fields(cls) if field.name in written}
         return cls(**{"label": "", **own}, surroundings=written)
 
-    def text(self) -> str:
-        """The manifest as JSON, the surroundings beside the rest."""
+    def fields(self) -> dict[str, object]:
+        """The manifest as plain JSON, the surroundings beside the rest."""
         own = {**dataclasses.asdict(self), **self.surroundings}
         del own["surroundings"]
-        return json.dumps(own, indent=1, sort_keys=True)
+        return own
 
     def record(self, store: Store, error: str | None = None, runs: Sequence[str] | None = None) -> None:
         """Write its row of ``provenance``: where and how it was made; or why it failed, and which runs need it."""

@@ -15,11 +15,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -102,11 +103,11 @@ class Store:
             raise FileNotFoundError(f"{self.uri} holds no {kind} {key}")
         return target
 
-    def read_manifest(self, kind: str, key: str) -> str:
-        """The text of an artifact's manifest (``orchestrator.artifacts.manifest``)."""
+    def manifest(self, kind: str, key: str) -> dict[str, object]:
+        """What an artifact says of itself (``orchestrator.artifacts.manifest``)."""
         with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
-            text: str = stream.read().decode()
-        return text
+            manifest: dict[str, object] = json.loads(stream.read())
+        return manifest
 
     def workspaces(self, kind: str) -> Path:
         """The local folder that holds the checkpoints of a kind's unfinished artifacts."""
@@ -114,11 +115,11 @@ class Store:
 
     # Making one
 
-    def make(self, kind: str, key: str, build: Callable[[Path, Workspace], Callable[[float], str]]) -> bool:
+    def make(self, kind: str, key: str, build: Callable[[Path, Workspace], Mapping[str, object]]) -> bool:
         """Make the artifact unless it is there; True if this call made it.
 
-        ``build(folder, workspace)`` writes the artifact's files into ``folder`` and returns what makes the text of its
-        manifest from the seconds that it took; the workspace holds its checkpoints and survives a kill.
+        ``build(folder, workspace)`` writes the artifact's files into ``folder`` and returns its manifest, to which the
+        seconds are added; the workspace holds its checkpoints and survives a kill.
         """
         with self._claim(kind, key):
             if self.exists(kind, key):
@@ -126,8 +127,8 @@ class Store:
             self._sweep_staging(kind, key)
             workspace = Workspace(self, kind, key)
             with self._staging(kind, key) as staging:
-                manifest = build(staging, workspace)
-                (staging / MANIFEST).write_text(manifest(round(workspace.seconds(), 3)))
+                manifest = {**build(staging, workspace), "seconds": round(workspace.seconds(), 3)}
+                (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
                 self._publish(staging, kind, key)
             workspace.clear()
         return True

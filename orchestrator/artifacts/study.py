@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.artifacts.artifact import Content, Json, content_key
@@ -60,12 +60,12 @@ class StudyArtifact:
         """Run the trials unless the study is stored; the best settings."""
         manifest = Manifest.of(KIND, self.key, "search", self.content, self.parents, "cpu", 1)
 
-        def build(folder: Path, workspace: Workspace) -> Callable[[float], str]:
+        def build(folder: Path, workspace: Workspace) -> Mapping[str, object]:
             outcomes = run(workspace)
             winner = best_of(outcomes)
             (folder / TRIALS).write_text(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1))
             summary: dict[str, Json] = {"best": winner.settings, "value": winner.value, "trials": len(outcomes)}
-            return lambda seconds: dataclasses.replace(manifest, seconds=seconds, summary=summary).text()
+            return dataclasses.replace(manifest, summary=summary).fields()
 
         if store.make(KIND, self.key, build):
             Manifest.load(store, KIND, self.key).record(store)

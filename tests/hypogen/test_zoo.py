@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from hypogen import zoo
 from hypogen.benchmarks import get_benchmark
 from hypogen.experts import RECIPES
 from hypogen.rollouts import rollout
+from hypogen.zoo.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOOR = {"cheetah-speed": 870.0}
@@ -74,6 +76,25 @@ def test_changed_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / name / "experts.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="restore them with git"):
         zoo.load(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["cheeta-speed"], "unknown benchmark 'cheeta-speed': did you mean 'cheetah-speed'? Known: cheetah-speed, "),
+        (["liftcube-stiffnes"], "unknown benchmark 'liftcube-stiffnes': did you mean 'liftcube-stiffness'? Known: ch"),
+        (["liftcube-stiffness"], "the recipe 'fast' trains experts in MuJoCo, and liftcube-stiffness is not there. Kn"),
+        (["cheetah-speed", "--device", "cud"], "unknown device 'cud': did you mean 'cuda'? Known: cpu, cuda."),
+    ],
+)
+def test_a_misspelt_word_of_the_command_is_one_line_and_status_2(
+    words: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["train", *words])
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith(line) and result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a stage makes of its payload."""
+"""Artifacts: how they are made and loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 
 from hypogen import zoo
 from hypogen.demonstrations import Demonstrations
-from orchestrator import stages
+from orchestrator.artifacts import DemonstrationsArtifact
+from orchestrator.artifacts.making import make_all
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import build
@@ -21,11 +22,9 @@ def test_noise_disturbs_what_experts_do_and_not_what_they_show(tiny: Callable[..
     def shown(noise: float) -> Demonstrations:
         changes = {"specs": {"values": [[2.0], [5.0]]}, "experts": {"source": "zoo"}, "methods": ["cond_policy"]}
         plan = build(expand(load(tiny(demonstrations={"episodes": 1, "noise": noise}, **changes))))
-        for node in plan.nodes.values():
-            if node.kind in ("experts", "demonstrations"):
-                stages.make(store, node.kind, node.key, node.payload, node.inputs)
-        (key,) = (node.key for node in plan.nodes.values() if node.kind == "demonstrations")
-        return Demonstrations.load(store.folder("demonstrations", key) / "demonstrations.safetensors")
+        (shown,) = (artifact for artifact in plan.artifacts.values() if isinstance(artifact, DemonstrationsArtifact))
+        make_all(store, [shown])
+        return shown.load(store)
 
     calm, disturbed = shown(0.0), shown(0.3)
     assert torch.equal(calm.observations[:, :, 0], disturbed.observations[:, :, 0])

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from orchestrator.estimate import nominal_seconds
 
-from hypogen.demonstrations import Demonstrations
-from orchestrator import stages
+from orchestrator.artifacts import DemonstrationsArtifact, GeneratorArtifact, JoinedExperts, SpecExpert
+from orchestrator.artifacts.making import make
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.execution.measured import write_run
@@ -37,15 +36,15 @@ def lift(tiny: Callable[..., Path]) -> Callable[..., Plan]:
 
 def test_scripted_experts_become_demonstrations_a_generator_and_rows(lift: Callable[..., Plan], tmp_path: Path) -> None:
     plan, store = lift({"algorithm": "scripted"}), Store(str(tmp_path / "runs"))
-    for node in plan.nodes.values():
-        assert stages.make(store, node.kind, node.key, node.payload, node.inputs)
+    for artifact in plan.artifacts.values():
+        assert make(store, artifact)
     for run in plan.runs.values():
-        write_run(store, plan, run)
-    shown = [node for node in plan.nodes.values() if node.kind == "demonstrations"]
-    (generator,) = (node for node in plan.nodes.values() if node.kind == "generator")
-    assert [node.payload["specs"][0] for node in shown] == generator.payload["train"], "nobody learns from the others"
-    for node in shown:
-        demonstrations = Demonstrations.load(store.folder("demonstrations", node.key) / "demonstrations.safetensors")
+        write_run(store, run)
+    shown = [artifact for artifact in plan.artifacts.values() if isinstance(artifact, DemonstrationsArtifact)]
+    (generator,) = (artifact for artifact in plan.artifacts.values() if isinstance(artifact, GeneratorArtifact))
+    assert tuple(artifact.specs[0] for artifact in shown) == generator.train, "nobody learns from the others"
+    for artifact in shown:
+        demonstrations = artifact.load(store)
         assert demonstrations.terminated.all() and demonstrations.lengths.max() < 100
     sql = "SELECT method, expert_recipe, count(*) AS episodes, avg(success::int) AS success, max(length) AS length"
     rows = ResultStore(store.results).frame(f"{sql} FROM runs JOIN episodes USING (run) GROUP BY ALL ORDER BY method")
@@ -59,16 +58,16 @@ def test_scripted_experts_become_demonstrations_a_generator_and_rows(lift: Calla
 
 def test_neighbours_are_trained_from_the_default_outwards(lift: Callable[..., Plan]) -> None:
     plan = lift({"algorithm": "ppo", "recipe": "laptop", "runners": 2})
-    trained = {node.payload["spec"][0]: node for node in plan.nodes.values() if "spec" in node.payload}
+    trained = {a.spec[0]: a for a in plan.artifacts.values() if isinstance(a, SpecExpert)}
     assert list(trained) == [1000.0, 900.0, 500.0, 1500.0]
-    starts = {spec: node.payload["start"] for spec, node in trained.items()}
-    keys = {spec: node.key for spec, node in trained.items()}
-    assert starts == {1000.0: None, 900.0: keys[1000.0], 500.0: keys[900.0], 1500.0: keys[1000.0]}
-    (together,) = (node for node in plan.nodes.values() if "parts" in node.payload)
-    assert together.inputs == tuple(keys[spec] for (spec,) in SPECS)
-    run = next(run for run in plan.runs.values() if run.row["method"] == "expert")
-    assert run.row["expert_recipe"] == "ppo laptop" and run.row["settings"]["experts.algorithm"] == "ppo"
-    assert nominal_seconds(trained[500.0]) > 1000 * nominal_seconds(together)
+    starts = {spec: artifact.start for spec, artifact in trained.items()}
+    assert starts == {1000.0: None, 900.0: trained[1000.0], 500.0: trained[900.0], 1500.0: trained[1000.0]}
+    (together,) = (artifact for artifact in plan.artifacts.values() if isinstance(artifact, JoinedExperts))
+    assert together.inputs == tuple(trained[spec] for (spec,) in SPECS)
+    run = next(run for run in plan.runs.values() if run.method == "expert")
+    assert run.columns["expert_recipe"] == "ppo laptop" and run.columns["settings"]["experts.algorithm"] == "ppo"
+    assert trained[500.0].seconds > 1000 * together.seconds
+    assert trained[500.0].runners == 2
     assert len(placement(plan.experiment.resources.expert, runners=2).bundles) == 3
     fresh = lift({"algorithm": "ppo", "recipe": "laptop", "start": "fresh"})
-    assert all(not node.inputs for node in fresh.nodes.values() if "spec" in node.payload)
+    assert all(not artifact.inputs for artifact in fresh.artifacts.values() if isinstance(artifact, SpecExpert))

@@ -11,7 +11,10 @@ import yaml
 from hypogen.generators import storage
 from hypogen.policy import Policy
 from hypogen.probes import update_losses
-from orchestrator import stages
+from orchestrator.artifacts import GeneratorArtifact, UpdateLossesProbe
+from orchestrator.artifacts.demonstrations import load_demonstrations
+from orchestrator.artifacts.generator import POLICY
+from orchestrator.artifacts.making import make_all
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.execution.measured import write_experiment, write_run
@@ -39,11 +42,10 @@ def plan_of(path: Path) -> Plan:
 def made(path: Path, root: Path) -> ResultStore:
     """The results of an experiment, made one artifact after the other in this process, without Ray."""
     plan, store = plan_of(path), Store(str(root))
-    for node in plan.nodes.values():
-        stages.make(store, node.kind, node.key, node.payload, node.inputs, node.work)
+    make_all(store, plan.artifacts.values())
     write_experiment(store, plan)
     for run in plan.runs.values():
-        write_run(store, plan, run)
+        write_run(store, run)
     return ResultStore(store.results)
 
 
@@ -108,10 +110,10 @@ def test_best_test_takes_the_policy_with_the_best_mean_and_says_so(measured: Pat
 
 def test_the_probes_measure_the_stored_generator(measured: Path) -> None:
     plan, store, results = plan_of(measured / "0.yaml"), Store(str(measured / "runs")), results_of(measured)
-    probe = next(node for node in plan.nodes.values() if node.payload.get("probe") == "update_losses")
-    generator = storage.load(store.folder("generator", probe.payload["generator"]))
-    trained_on = plan.nodes[probe.payload["generator"]].payload
-    shown = stages.load_demonstrations(store, trained_on, trained_on["train"])
+    probe = next(artifact for artifact in plan.artifacts.values() if isinstance(artifact, UpdateLossesProbe))
+    trained = probe.generator
+    generator = storage.load(trained.folder(store))
+    shown = load_demonstrations(store, trained.demonstrations, trained.train)
     assert curve(results, "hypogen", "train_loss@.*") == {
         (f"train_loss@{k}", 5): pytest.approx(float(value))
         for k, value in enumerate(update_losses(generator, shown).mean(1))
@@ -124,16 +126,13 @@ def test_the_probes_measure_the_stored_generator(measured: Path) -> None:
 
 def test_the_return_from_random_starts_is_that_of_their_policies(measured: Path) -> None:
     plan, store, results = plan_of(measured / "0.yaml"), Store(str(measured / "runs")), results_of(measured)
-    run = next(run for run in plan.runs.values() if run.aside.random_start)
+    run = next(run for run in plan.runs.values() if run.diagnostics.probe_rollouts)
+    ((probe, rollouts),) = run.diagnostics.probe_rollouts
     returns = curve(results, "hypogen", "return@start=.*")
-    noisy = stages.load_episodes(store, run.aside.random_start)["returns"]
+    noisy = rollouts.load(store)["returns"]
     assert returns["return@start=random", 5] == pytest.approx(noisy.mean(axis=1).mean())
     assert returns["return@start=learned", 5] == curve(results, "hypogen", "return")["return", 5]
-    probe = plan.nodes[run.aside.random_start].payload["policy"]
-    random, learned = (
-        Policy.load(store.folder(kind, key) / stages.POLICY).weights[0]
-        for kind, key in (("probe", probe), ("generator", run.policy))
-    )
+    random, learned = (Policy.load(made.folder(store) / POLICY).weights[0] for made in (probe, run.acting))
     assert random.shape == learned.shape and not torch.allclose(random, learned)
 
 
@@ -141,15 +140,15 @@ def test_what_is_asked_for_beside_changes_no_key_that_it_need_not(tmp_path: Path
     plain = plan_of(write(tmp_path, training=ASKED["training"]))
     probed = plan_of(write(tmp_path, training=ASKED["training"], probes=ASKED["probes"]))
     watched = plan_of(write(tmp_path, training=ASKED["training"], evaluation=ASKED["evaluation"]))
-    assert set(plain.nodes) < set(probed.nodes), "a probe looks at the generator that was there"
-    new = sorted(probed.nodes[key].kind for key in set(probed.nodes) - set(plain.nodes))
+    assert set(plain.artifacts) < set(probed.artifacts), "a probe looks at the generator that was there"
+    new = sorted(probed.artifacts[key].kind for key in set(probed.artifacts) - set(plain.artifacts))
     assert new == ["probe", "probe", "rollouts"]
-    rows = [{run.row["method"]: key for key, run in plan.runs.items()} for plan in (plain, probed, watched)]
+    rows = [{run.method: key for key, run in plan.runs.items()} for plan in (plain, probed, watched)]
     assert rows[0]["expert"] == rows[1]["expert"] == rows[2]["expert"]
     assert rows[0]["cond_policy"] == rows[1]["cond_policy"] != rows[2]["cond_policy"]
     assert len({found["hypogen"] for found in rows}) == 3
-    generators = {key for key, node in plain.nodes.items() if node.kind == "generator"}
-    assert generators.isdisjoint(watched.nodes), "an artifact with snapshots holds more"
+    generators = {key for key, artifact in plain.artifacts.items() if isinstance(artifact, GeneratorArtifact)}
+    assert generators.isdisjoint(watched.artifacts), "an artifact with snapshots holds more"
 
 
 def test_a_kill_in_the_training_and_other_workers_change_no_row(measured: Path, tmp_path: Path) -> None:

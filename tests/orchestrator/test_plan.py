@@ -2,9 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from orchestrator.estimate import parameters
 
 from hypogen.benchmarks import get_benchmark
+from orchestrator.artifacts import GeneratorArtifact, RolloutsArtifact
 from orchestrator.artifacts.artifact import content_key, derive_seed
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import Plan, build
@@ -17,16 +17,16 @@ def plan_of(path: Path, profile: str | None = None, *assignments: str) -> Plan:
 
 def kinds(plan: Plan) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for node in plan.nodes.values():
-        found.setdefault(node.kind, set()).add(node.key)
+    for artifact in plan.artifacts.values():
+        found.setdefault(artifact.kind, set()).add(artifact.key)
     return found
 
 
 def test_artifacts_come_after_what_they_are_made_of(tiny: Callable[..., Path]) -> None:
     plan = plan_of(tiny())
     seen: set[str] = set()
-    for key, node in plan.nodes.items():
-        assert set(node.inputs) <= seen
+    for key, artifact in plan.artifacts.items():
+        assert {parent.key for parent in artifact.inputs} <= seen
         seen.add(key)
     assert {kind: len(keys) for kind, keys in kinds(plan).items()} == {
         "experts": 1,
@@ -61,9 +61,9 @@ def test_the_experiments_on_cheetah_speed_make_nothing_twice() -> None:
 def test_capacity_widens_every_method_to_the_size_of_hypogen() -> None:
     plan = plan_of(ROOT / "experiments" / "capacity.yaml", None, "split.seeds=[0]")
     sizes: dict[str, list[int]] = {}
-    for node in plan.nodes.values():
-        if node.kind == "generator":
-            sizes.setdefault(node.payload["method"], []).append(parameters(node))
+    for artifact in plan.artifacts.values():
+        if isinstance(artifact, GeneratorArtifact):
+            sizes.setdefault(artifact.method.name, []).append(artifact.method.parameters(artifact.benchmark))
     (hypogen,) = sizes.pop("hypogen")
     assert len(sizes) == 5
     for small, wide in map(sorted, sizes.values()):
@@ -74,26 +74,26 @@ def test_capacity_widens_every_method_to_the_size_of_hypogen() -> None:
 def test_one_more_value_needs_only_its_own_artifacts(tiny: Callable[..., Path]) -> None:
     before = plan_of(tiny(grid={"hypogen.blocks": [1, 2]}))
     after = plan_of(tiny(grid={"hypogen.blocks": [1, 2, 3]}))
-    new = set(after.nodes) - set(before.nodes)
-    assert set(before.nodes) < set(after.nodes)
-    assert sorted(after.nodes[key].kind for key in new) == ["generator", "rollouts"]
+    new = set(after.artifacts) - set(before.artifacts)
+    assert set(before.artifacts) < set(after.artifacts)
+    assert sorted(after.artifacts[key].kind for key in new) == ["generator", "rollouts"]
     assert len(set(after.runs) - set(before.runs)) == 1
-    cells = [cell for run, cell in after.members.items() if after.runs[run].row["method"] == "hypogen"]
+    cells = [cell for run, cell in after.cells.items() if after.runs[run].method == "hypogen"]
     assert cells == [{"hypogen.blocks": 1}, {"hypogen.blocks": 2}, {"hypogen.blocks": 3}]
-    assert [cell for run, cell in after.members.items() if after.runs[run].row["method"] != "hypogen"] == [{}, {}]
+    assert [cell for run, cell in after.cells.items() if after.runs[run].method != "hypogen"] == [{}, {}]
 
 
 def test_what_decides_the_content_is_in_the_key_and_nothing_else(tiny: Callable[..., Path]) -> None:
     base = plan_of(tiny())
     same = ["resources.generator.threads=2", "name=other", "table=table20", "training.checkpoint_every_s=5"]
     for assignment in same:
-        assert set(plan_of(tiny(), None, assignment).nodes) == set(base.nodes), assignment
+        assert set(plan_of(tiny(), None, assignment).artifacts) == set(base.artifacts), assignment
     for assignment in ("seed=1", "experts.updates=61"):
-        assert set(plan_of(tiny(), None, assignment).nodes).isdisjoint(base.nodes), assignment
+        assert set(plan_of(tiny(), None, assignment).artifacts).isdisjoint(base.artifacts), assignment
     trained = plan_of(tiny(), None, "training.epochs=3")
     assert kinds(trained)["demonstrations"] == kinds(base)["demonstrations"]
     assert kinds(trained)["generator"].isdisjoint(kinds(base)["generator"])
-    assert set(plan_of(tiny(), None, "demonstrations.noise=0").nodes) == set(base.nodes)
+    assert set(plan_of(tiny(), None, "demonstrations.noise=0").artifacts) == set(base.artifacts)
     disturbed = plan_of(tiny(), None, "demonstrations.noise=0.3")
     assert kinds(disturbed)["experts"] == kinds(base)["experts"]
     assert kinds(disturbed)["demonstrations"].isdisjoint(kinds(base)["demonstrations"])
@@ -105,10 +105,10 @@ def test_what_decides_the_content_is_in_the_key_and_nothing_else(tiny: Callable[
 def test_methods_meet_the_same_episodes_and_splits_do_not_change_them(tiny: Callable[..., Path]) -> None:
     plan = plan_of(tiny(split={"train_fraction": 0.5, "seeds": [0, 1, 2]}))
     seeds: dict[tuple[float, ...], set[tuple[int, ...]]] = {}
-    for node in plan.nodes.values():
-        if node.kind == "rollouts":
-            for spec, row in zip(node.payload["specs"], node.payload["seeds"], strict=True):
-                seeds.setdefault(tuple(spec), set()).add(tuple(row))
+    for artifact in plan.artifacts.values():
+        if isinstance(artifact, RolloutsArtifact):
+            for spec, row in zip(artifact.specs, artifact.seeds, strict=True):
+                seeds.setdefault(spec, set()).add(row)
     assert all(len(rows) == 1 for rows in seeds.values())
     assert len(set.union(*seeds.values())) == len(seeds), "every spec has seeds of its own"
 
@@ -116,16 +116,16 @@ def test_methods_meet_the_same_episodes_and_splits_do_not_change_them(tiny: Call
 def test_a_run_is_labelled_as_its_split_says(tiny: Callable[..., Path]) -> None:
     plan = plan_of(tiny(evaluation={"episodes": 1, "roles": ["train", "test"]}))
     benchmark = get_benchmark("cheetah-speed")
-    run = next(run for run in plan.runs.values() if run.row["method"] == "hypogen")
-    train = [index for index, role, _ in run.specs if role == "train"]
-    generator = plan.nodes[run.policy]
-    assert benchmark.grid[train].tolist() == generator.payload["train"]
+    run = next(run for run in plan.runs.values() if run.method == "hypogen")
+    train = [spec.row for spec in run.specs if spec.role == "train"]
+    assert isinstance(run.acting, GeneratorArtifact)
+    assert tuple(map(tuple, benchmark.grid[train].tolist())) == run.acting.train
     mean, std = benchmark.grid[train].mean(), benchmark.grid[train].std()
-    for index, _, inside in run.specs:
-        assert inside == bool(abs(benchmark.grid[index, 0] - mean) <= std)
-    assert run.row["overrides"]["hypogen.blocks"] == 2 and "hypogen.step_size" not in run.row["overrides"]
-    expert = next(run for run in plan.runs.values() if run.row["method"] == "expert")
-    assert len(expert.specs) == 5 and expert.row["split_seed"] is None
+    for spec in run.specs:
+        assert spec.inside == bool(abs(benchmark.grid[spec.row, 0] - mean) <= std)
+    assert run.columns["overrides"]["hypogen.blocks"] == 2 and "hypogen.step_size" not in run.columns["overrides"]
+    expert = next(run for run in plan.runs.values() if run.method == "expert")
+    assert len(expert.specs) == 5 and expert.columns["split_seed"] is None
 
 
 def test_only_few_shot_methods_get_demonstrations_of_test_specs(tiny: Callable[..., Path]) -> None:
@@ -134,17 +134,18 @@ def test_only_few_shot_methods_get_demonstrations_of_test_specs(tiny: Callable[.
     narrow = {"methods": methods, "specs": {"every": 2}, "split": {"train_fraction": 0.2, "seeds": [0]}}
     plan = plan_of(tiny(**narrow))
     for run in plan.runs.values():
-        generator, few_shot = plan.nodes[run.policy], run.row["method"] in ("meta_policy", "pearl")
-        learned = [plan.nodes[key].payload["specs"] for key in generator.inputs]
+        generator, few_shot = run.acting, run.method in ("meta_policy", "pearl")
+        assert isinstance(generator, GeneratorArtifact)
+        learned = [shown.specs for shown in generator.demonstrations]
         seen = [spec for specs in learned for spec in specs]
-        measured = [get_benchmark("cheetah-speed").grid[index].tolist() for index, _, _ in run.specs]
-        assert run.row["few_shot"] == few_shot == ("adapt" in generator.payload)
-        assert all(spec in seen for spec in generator.payload["train"])
+        measured = tuple(tuple(get_benchmark("cheetah-speed").grid[spec.row].tolist()) for spec in run.specs)
+        assert run.columns["few_shot"] == few_shot == (generator.adapt is not None)
+        assert all(spec in seen for spec in generator.train)
         if few_shot:
-            assert generator.payload["adapt"] == sorted(generator.payload["train"] + measured)
+            assert generator.adapt == tuple(sorted(generator.train + measured))
             assert all(spec in seen for spec in measured)
         else:
-            assert all(any(spec in generator.payload["train"] for spec in specs) for specs in learned)
+            assert all(any(spec in generator.train for spec in specs) for specs in learned)
     both = plan_of(tiny(**narrow, evaluation={"episodes": 2, "roles": ["train", "test"]}))
     assert kinds(both)["generator"] == kinds(plan)["generator"]
     fewer = plan_of(tiny(**narrow), None, "pearl.adaptation_episodes=1")
@@ -154,14 +155,14 @@ def test_only_few_shot_methods_get_demonstrations_of_test_specs(tiny: Callable[.
 def test_explicit_splits(tiny: Callable[..., Path]) -> None:
     split = {"train": [[1.0], [10.0]], "test": [[float(v)] for v in range(2, 10)], "seeds": [0]}
     plan = plan_of(tiny(specs={}, split=split))
-    run = next(run for run in plan.runs.values() if run.row["method"] == "hypogen")
-    assert (run.row["train_specs"], run.row["test_specs"], run.row["split_kind"]) == (2, 8, "explicit")
-    assert run.row["settings"]["split.train"] == [[1.0], [10.0]]
-    assert "specs.every" not in run.row["settings"]
+    row = next(run for run in plan.runs.values() if run.method == "hypogen").columns
+    assert (row["train_specs"], row["test_specs"], row["split_kind"]) == (2, 8, "explicit")
+    assert row["settings"]["split.train"] == [[1.0], [10.0]]
+    assert "specs.every" not in row["settings"]
 
 
 def test_seeds_and_keys_are_what_they_always_were() -> None:
-    """A change here orphans every artifact in every store: raise a version in plan.VERSIONS on purpose instead."""
+    """A change here orphans every artifact in every store: raise the version of a kind on purpose instead."""
     assert derive_seed("evaluation", 0, "cheetah-speed", 3, 1) == 1304206292
-    assert content_key("rollouts", {"a": [1.5, "x"]}) == "d80db55279eaea97e45e"
+    assert content_key("rollouts", 1, {"a": [1.5, "x"]}) == "d80db55279eaea97e45e"
     assert np.iinfo(np.int32).max >= derive_seed("anything")

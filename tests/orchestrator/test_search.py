@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from hypogen.benchmarks import get_benchmark
+from orchestrator.artifacts.artifact import specs_at
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.exceptions import ConfigError
 from orchestrator.execution import search
-from orchestrator.planning.plan import Plan, build
+from orchestrator.planning.plan import build
 from results.result_store import ResultStore
 from tests.helpers.experiments import Killed, sweep
 
@@ -32,10 +33,10 @@ def test_trials_are_judged_on_training_specs_that_they_do_not_train_on(tiny: Cal
     experiment = search.check_point(load(tiny(**CHANGES)))
     benchmark = get_benchmark("cheetah-speed")
     split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), 0)
-    (fold,) = search.folds(Plan(experiment), experiment)
+    (fold,) = search.folds(experiment, experiment.search)
     assert fold.validation and fold.train
-    assert sorted(fold.train + fold.validation) == benchmark.grid[list(split.train)].tolist()
-    assert not [spec for spec in fold.train + fold.validation if spec in benchmark.grid[list(split.test)].tolist()]
+    assert tuple(sorted(fold.train + fold.validation)) == specs_at(benchmark, split.train)
+    assert not [spec for spec in fold.train + fold.validation if spec in specs_at(benchmark, split.test)]
 
 
 def test_a_few_shot_method_gets_demonstrations_of_the_specs_it_is_judged_on(tiny: Callable[..., Path]) -> None:
@@ -43,17 +44,15 @@ def test_a_few_shot_method_gets_demonstrations_of_the_specs_it_is_judged_on(tiny
     for method, extra in (("cond_policy", False), ("pearl", True)):
         chosen = {**changes, "methods": [method], "search": {**SEARCH, "method": method}}
         experiment = search.check_point(load(tiny(**chosen)))
-        plan = Plan(experiment)
-        (fold,) = search.folds(plan, experiment)
-        seen = [spec for key in fold.demonstrations for spec in plan.nodes[key].payload["specs"]]
+        (fold,) = search.folds(experiment, experiment.search)
+        seen = [spec for shown in fold.demonstrations for spec in shown.specs]
         assert all(spec in seen for spec in fold.train)
         assert all(spec in seen for spec in fold.validation) == extra
 
 
 def test_a_training_set_of_one_spec_cannot_be_divided(tiny: Callable[..., Path]) -> None:
-    experiment = search.check_point(load(tiny(**{**CHANGES, "split": {"train_fraction": 0.2, "seeds": [0]}})))
     with pytest.raises(ConfigError, match="validation_fraction: the 1 training specs"):
-        search.folds(Plan(experiment), experiment)
+        search.check_point(load(tiny(**{**CHANGES, "split": {"train_fraction": 0.2, "seeds": [0]}})))
 
 
 def test_a_space_that_reaches_beyond_what_is_valid_is_refused_with_its_line(tiny: Callable[..., Path]) -> None:
@@ -86,7 +85,7 @@ def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
     trials = json.loads((store.folder("study", key) / "trials.json").read_text())
     assert len(trials) == SEARCH["trials"]
     assert all(json.loads(text) in trials for text in kept.values()), "what was measured before the kill counts"
-    best = max((t for t in trials if t["complete"]), key=lambda t: t[search.METRIC])
+    best = max((t for t in trials if t["complete"]), key=lambda t: t["value"])
     runs = ResultStore(storage / "results").frame("SELECT settings FROM runs").settings.map(json.loads)
     assert [run["training.learning_rate"] for run in runs] == [best["settings"]["training.learning_rate"]]
     assert not list((storage / "work").glob("search/*/*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -15,12 +16,14 @@ import torch
 import yaml
 
 from hypogen.policy import Policy
-from orchestrator import stages
+from orchestrator.artifacts import GeneratorArtifact
+from orchestrator.artifacts.generator import POLICY
+from orchestrator.artifacts.making import make
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import build
 from results.result_store import ResultStore
-from tests.helpers.experiments import ROOT, environment, sweep
+from tests.helpers.experiments import ROOT, Killed, environment, sweep, tables
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +119,15 @@ def test_all_six_methods_run(all_methods: tuple[Path, Path]) -> None:
 def test_few_shot_methods_train_the_same_whatever_they_adapt_to(all_methods: tuple[Path, Path], method: str) -> None:
     path, storage = all_methods
     store, plan = Store(str(storage)), build(expand(load(path)))
-    node = next(node for node in plan.nodes.values() if node.payload.get("method") == method)
-    alone = {**node.payload, "adapt": node.payload["train"]}
-    stages.make(store, "generator", "alone" + method, alone, node.inputs)
-    folders = [store.folder("generator", key) for key in (node.key, "alone" + method)]
+    both_specs = next(run.acting for run in plan.runs.values() if run.method == method)
+    assert isinstance(both_specs, GeneratorArtifact) and both_specs.adapt is not None
+    alone = dataclasses.replace(both_specs, adapt=both_specs.train)
+    assert make(store, alone)
+    folders = [artifact.folder(store) for artifact in (both_specs, alone)]
     for file in ("generator.safetensors", "curve.json"):
         assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
-    both, train = (Policy.load(folder / stages.POLICY) for folder in folders)
-    rows = [node.payload["adapt"].index(spec) for spec in node.payload["train"]]
+    both, train = (Policy.load(folder / POLICY) for folder in folders)
+    rows = [both_specs.adapt.index(spec) for spec in both_specs.train]
     assert both.specs == 5 and torch.equal(both.select(rows).biases[0], train.biases[0])
 
 

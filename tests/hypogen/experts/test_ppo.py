@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import gymnasium
@@ -9,10 +10,24 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from safetensors import safe_open
 
 from hypogen.benchmarks import get_benchmark
+from hypogen.checkpoints import Checkpoint
+from hypogen.errors import Stopped
 from hypogen.experts import PPO_RECIPES, Experts, PPOSettings
-from hypogen.experts.ppo import ActorCritic, _configure, _networks, _set_weights, finished, train
+from hypogen.experts.ppo import (
+    ActorCritic,
+    _configure,
+    _fresh_seed,
+    _learner,
+    _networks,
+    _PPOTraining,
+    _set_weights,
+    finished,
+    train,
+)
 from hypogen.experts.scripted import ScriptedPolicy
 
 NAME = "liftcube-stiffness"
@@ -28,6 +43,10 @@ TINY = replace(
     evaluation_episodes=1,
     episode_steps=10,
 )
+
+
+TINY_PENALTY = 0.2
+"""RLlib's KL coefficient at the start; a policy that hardly changes halves it."""
 
 
 class Killed(Exception):
@@ -100,7 +119,9 @@ def test_an_interrupted_training_continues_from_its_last_evaluation(tmp_path):
     with pytest.raises(Killed):
         train(NAME, [700.0], TINY, 0, checkpoint=tmp_path, on_progress=stop)
     assert [report["update"] for report in reports] == [16, 32]
-    assert (tmp_path / "steps-16").exists()
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["values"])["steps"] == 16
+    assert [path.name for path in tmp_path.rglob("*")] == ["state.safetensors"], "none of RLlib's pickles"
     expert = train(NAME, [700.0], TINY, 0, checkpoint=tmp_path, on_progress=resumed.append)
     assert [report["update"] for report in resumed] == [32]
     assert expert.specs.tolist() == [[700.0]] and len(expert.actor.weights) == 3
@@ -110,6 +131,51 @@ def test_an_interrupted_training_continues_from_its_last_evaluation(tmp_path):
     assert again.curve == expert.curve and again.returns == expert.returns, "it was over: not measured once more"
     with pytest.raises(ValueError, match="other settings"):
         train(NAME, [700.0], TINY, 1, checkpoint=tmp_path)
+
+
+def test_a_stopped_training_continues_from_where_it_stopped(tmp_path):
+    settings, reports = replace(TINY, evaluate_every=32), []
+    with pytest.raises(Stopped, match="after 16 steps"):
+        train(NAME, [700.0], settings, 0, checkpoint=tmp_path, on_progress=reports.append, stop=lambda: True)
+    expert = train(NAME, [700.0], settings, 0, checkpoint=tmp_path, on_progress=reports.append, stop=lambda: False)
+    assert [report["update"] for report in reports] == [16, 32]
+    assert [row["update"] for row in expert.curve] == [0, 32]
+    with pytest.raises(Stopped):
+        train(NAME, [700.0], settings, 0, stop=lambda: True)
+
+
+def test_a_checkpoint_restores_networks_optimiser_and_penalty(tmp_path):
+    benchmark, spec = get_benchmark(NAME), np.array([700.0])
+    first, second = (_configure(benchmark, spec, TINY, seed, "cpu").build_algo() for seed in (0, 1))
+    try:
+        for _ in range(2):
+            first.train()
+        trained, resumed = (_PPOTraining(algorithm, benchmark, spec, TINY, 0, 1) for algorithm in (first, second))
+        Checkpoint(tmp_path, {}).save(trained.state())
+        resumed.restore(Checkpoint(tmp_path, {}).load())
+        ours, theirs = _learner(second), _learner(first)
+        buffers, expected = (learner.get_optimizer().state_dict() for learner in (ours, theirs))
+        assert expected["state"][0]["step"] > 0 and buffers["param_groups"] == expected["param_groups"]
+        assert buffers["state"].keys() == expected["state"].keys()
+        for number, values in expected["state"].items():
+            assert all(torch.equal(buffers["state"][number][name], value) for name, value in values.items())
+        penalties = [float(learner.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]) for learner in (ours, theirs)]
+        assert penalties[0] == penalties[1] != TINY_PENALTY
+        for name, tensor in first.get_module().state_dict().items():
+            assert torch.equal(second.get_module().state_dict()[name], tensor)
+            assert torch.equal(ours.module[DEFAULT_MODULE_ID].state_dict()[name], tensor)
+        second.train()
+        moved = second.get_module().state_dict()["actor.0.weight"] - first.get_module().state_dict()["actor.0.weight"]
+        assert 0 < moved.abs().max() < 5 * TINY.learning_rate, "Adam goes on in steps of its learning rate"
+    finally:
+        first.stop()
+        second.stop()
+
+
+def test_a_resumed_training_draws_other_random_numbers_than_before():
+    assert _fresh_seed(7, None) == 7
+    seeds = {_fresh_seed(seed, {"steps": steps}) for seed in (0, 7) for steps in (0, 16, 32)}
+    assert len(seeds | {0, 7}) == 8 and all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_it_can_start_from_another_expert():
