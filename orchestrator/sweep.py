@@ -96,6 +96,7 @@ def sweep(
     with StopRequest().listening() as stop:
         source = loading.load(path, profile, assignments)
         loading.expand(source)  # everything that can be wrong with the file is found here
+        loading.check_profiles(path)
         store, where = Store(storage), choose(address)
         if dry_run:
             print_dry_run(console, source, store, where)

@@ -4,7 +4,7 @@
     cells = expand(source)        # one checked Experiment for every point of the grid
 
 Everything wrong with a file is a ConfigError that names the line and the remedy, and is raised here: before Ray
-starts and before anything is written. Profiles that are not used are checked as well.
+starts and before anything is written.
 """
 
 from __future__ import annotations
@@ -43,16 +43,7 @@ def load(path: str | Path, profile: str | None = None, assignments: Iterable[str
     the rows of a changed experiment never take the place of the file's own. Assignments that change nothing that is
     measured, and those beside ``name=…``, leave the name alone.
     """
-    source = read(Path(path))
-    profiles = source.data.pop("profiles", None) or {}
-    if not isinstance(profiles, Mapping):
-        raise ConfigError(f"{source.origin(('profiles',))}: profiles: write them as `name: {{setting: value}}` lines.")
-    source.data.setdefault("name", Path(path).stem)
-    for name in profiles:
-        changed = _with_profile(source, profiles, str(name))
-        if name == profile:
-            continue
-        expand(changed)
+    source, profiles = _read(Path(path))
     if profile is not None:
         if profile not in profiles:
             known = did_you_mean(profile, map(str, profiles)) if profiles else "This file has none."
@@ -60,6 +51,23 @@ def load(path: str | Path, profile: str | None = None, assignments: Iterable[str
         source = _with_profile(source, profiles, profile)
     _assign(source, list(assignments))
     return source
+
+
+def check_profiles(path: str | Path) -> None:
+    """ConfigError for anything wrong with any profile of a file, whether or not it is used."""
+    source, profiles = _read(Path(path))
+    for name in profiles:
+        expand(_with_profile(source, profiles, str(name)))
+
+
+def _read(path: Path) -> tuple[YamlSource, Mapping[str, Json]]:
+    """The file without its profiles, and these."""
+    source = read(path)
+    profiles = source.data.pop("profiles", None) or {}
+    if not isinstance(profiles, Mapping):
+        raise ConfigError(f"{source.origin(('profiles',))}: profiles: write them as `name: {{setting: value}}` lines.")
+    source.data.setdefault("name", path.stem)
+    return source, profiles
 
 
 def _with_profile(source: YamlSource, profiles: Mapping[str, Json], name: str) -> YamlSource:

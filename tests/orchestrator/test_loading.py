@@ -114,7 +114,7 @@ WRONG = [
     ("evaluation: {selection: best_test}", "evaluation", "during_training_every"),
     ("evaluation: {during_training_every: 2}", "evaluation.during_training_every", "within the training of 2 epochs"),
     ("evaluation: {during_training_every: 1, roles: [train]}", "evaluation", "add `test` to roles"),
-    ("probes: [random]", "probes", "'random_start' or 'update_losses'"),
+    ("probes: [random]", "probes", "did you mean 'random_start'? Known: random_start, update_losses"),
     ("resources: {gpus: maybe}", "resources.gpus", "'auto', 'always' or 'never'"),
     ("grid: {hypogen.blocs: [1]}", "hypogen.blocs", "did you mean 'blocks'?"),
     ("grid: {hyperzero.blocks: [1]}", "hyperzero.blocks", "methods has no 'hyperzero'"),

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from hypogen.errors import did_you_mean
+from orchestrator.config.setting import Setting
 from orchestrator.config.yaml_source import parse_assignment, read
 from orchestrator.exceptions import ConfigError
 
@@ -24,8 +25,8 @@ def test_values_remember_their_lines(tmp_path: Path) -> None:
 
 def test_an_assignment_has_its_own_origin_and_leaves_its_neighbours(tmp_path: Path) -> None:
     source = read(write(tmp_path, "methods: [hypogen, expert]\n"))
-    path, value = parse_assignment("methods.hypogen.blocks=[1, 2]")
-    source.set(path, value, "--set x")
+    name, value = parse_assignment("hypogen.blocks=[1, 2]")
+    Setting.parse(name).put(source, value, "--set x")
     assert source.data == {"methods": {"hypogen": {"blocks": [1, 2]}, "expert": {}}}
     assert source.origin(("methods", "hypogen", "blocks", "0")) == "--set x"
     assert source.origin(("methods", "expert")).endswith(":1")
