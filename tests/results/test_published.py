@@ -44,6 +44,12 @@ def test_the_experiments_on_the_page_are_those_that_are_published() -> None:
     assert named == {experiment for experiment, _ in EXPERIMENTS}
 
 
+def test_what_is_published_is_described_there_and_nothing_else() -> None:
+    for table, name in (("methods", "method"), ("benchmarks", "benchmark")):
+        stored = STORE.dataset(table).to_table(columns=[name]).column(0).to_pylist()
+        assert stored == STORE.frame(f"SELECT DISTINCT {name} FROM runs ORDER BY ALL")[name].tolist()
+
+
 def test_it_was_made_from_commits_and_without_failures() -> None:
     made = STORE.frame("SELECT DISTINCT git_dirty, status FROM provenance")
     assert made.values.tolist() == [[False, "done"]]
