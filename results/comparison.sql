@@ -1,7 +1,7 @@
 -- Two methods on the same test specs
 -- Paired by split and spec under the same conditions: the same experts, split, training and checkpoint, and the same value of
 -- every setting that both methods have. Settings that only one has may take any value; experts have no training.
--- ManiSkill is compared by success (%), MuJoCo by return.
+-- ManiSkill is compared by success (%), MuJoCo by return, any other benchmark by its own score.
 WITH measured AS (
     SELECT *, 'return' AS metric FROM scores($experiment, measure := 'return') WHERE headline(benchmark) = 'return'
     UNION ALL

@@ -14,7 +14,8 @@ from results.problems import ResultsError
 from results.schema import described
 from results.statistics import Comparison, Summary, compare, summarise
 
-_MACROS = Path(__file__).with_name("macros.sql")
+_FOLDER = Path(__file__).parent
+_DEFINITIONS = ("dimensions.sql", "macros.sql")
 _SCORE = "STRUCT(split BIGINT, mean DOUBLE, deviation DOUBLE, episodes BIGINT, in_distribution BOOLEAN)"
 _PAIR = "STRUCT(split BIGINT, a DOUBLE[], b DOUBLE[])"
 # The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
@@ -29,13 +30,15 @@ _LOCK = """
 
 
 def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConnection:
-    """A connection with one view a table, macros.sql's macros, and results.statistics' `summarise` and `compare`."""
+    """A connection with one view per table, what dimensions.sql and macros.sql define, and results.statistics'
+    `summarise` and `compare`."""
     connection = duckdb.connect(":memory:")
     for name, table in tables.items():
         connection.register(name, table)
     connection.create_function("summarise", summarise, [f"{_SCORE}[]"], _struct(Summary))
     connection.create_function("compare", compare, [f"{_PAIR}[]"], _struct(Comparison))
-    connection.execute(_MACROS.read_text())
+    for name in _DEFINITIONS:
+        connection.execute((_FOLDER / name).read_text())
     connection.execute(_LOCK)
     return connection
 

@@ -9,10 +9,6 @@ CREATE MACRO without_seeds(settings) AS without(without(without(settings, 'seed'
 CREATE MACRO of_split(settings) AS map_from_entries(list_filter(map_entries(settings),
     lambda entry: starts_with(entry.key, 'split.') OR starts_with(entry.key, 'specs.')));
 
--- Order of the methods in a table: the experts, then the paper's table 1 from its last row to its first.
-CREATE MACRO place(method) AS coalesce(
-    list_position(['expert', 'hypogen', 'hyperzero', 'pearl', 'meta_policy', 'uvfa', 'cond_policy'], method), 99);
-
 -- The experiment's runs (name NULL: all), each with all that must agree where rows are averaged, the seeds of splits aside.
 -- `settings` is a MAP without seeds, in which 'split.train_fraction' is always found.
 CREATE MACRO chosen_runs(name) AS TABLE (
@@ -149,9 +145,6 @@ CREATE MACRO beside(summary, paper, paper_std, failed) AS {
     paper_std: paper_std, failed: failed, splits: summary.splits, specs: summary.specs, episodes: summary.episodes
 };
 
--- Methods in the paper's few-shot setting, for rows of which we have none.
-CREATE MACRO adapts(method) AS method IN ('meta_policy', 'pearl');
-
 -- A table of the paper with a row a benchmark and method: every row of ours on its benchmarks, and what only the paper has.
 CREATE MACRO compared(name, of_table, measure, part := 'test', succeeded := false) AS TABLE (
     WITH theirs AS (SELECT benchmark, method, paper, paper_std FROM printed(of_table, measure)),
@@ -200,10 +193,6 @@ CREATE MACRO probed(name) AS TABLE (
         } AS summary
     FROM averaged
 );
-
--- How a benchmark is scored where one number must do.
-CREATE MACRO headline(of_benchmark) AS
-    CASE WHEN of_benchmark IN (SELECT benchmark FROM paper WHERE "table" = 'table2') THEN 'success' ELSE 'return' END;
 
 -- Of the runs, by benchmark, method and size: the `capacity` that tables 15 to 17 call it. 'augmented' has at least half of
 -- HyPoGen's parameters on the benchmark (the paper's 70 million where there is no HyPoGen); HyPoGen and experts are both.

@@ -1,4 +1,4 @@
-"""An experiment's rows, copied into a storage small enough to keep in git: one file a table."""
+"""An experiment's rows, copied into a storage small enough to keep in git: one file per table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from results.schema import TABLES, TableSchema
 
 _KEY = "published"
 _OF_RUNS = "SELECT * FROM {} WHERE run IN (SELECT run FROM experiments WHERE experiment = $experiment)"
+_OF_NAMES = """
+    SELECT * FROM {table}
+    WHERE {name} IN (SELECT {name} FROM runs JOIN experiments USING (run) WHERE experiment = $experiment)
+"""
 _ROWS = {
     **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves")},
     "experiments": "SELECT * FROM experiments WHERE experiment = $experiment",
-    # Of what the runs rolled out, of its rollouts, and of everything that these were made from.
+    # What the runs rolled out, its rollouts, and everything that these were made from.
     "provenance": """
         WITH RECURSIVE rolled_out AS (
             SELECT artifact FROM runs JOIN experiments USING (run) WHERE experiment = $experiment
@@ -31,6 +35,8 @@ _ROWS = {
         )
         SELECT * FROM provenance WHERE artifact IN (FROM made)
     """,
+    "methods": _OF_NAMES.format(table="methods", name="method"),
+    "benchmarks": _OF_NAMES.format(table="benchmarks", name="benchmark"),
 }
 
 
@@ -64,7 +70,7 @@ def _rows(store: ResultStore, experiment: str, which: str) -> dict[str, pa.Table
 
 
 def _merged(schema: TableSchema, published: pa.Table, rows: pa.Table, where: str) -> pa.Table:
-    """Both tables' rows, each once. Of an artifact that has several rows of provenance the new one stays."""
+    """Both tables' rows, each once. Where rows may change, such as those of provenance, the new one stays."""
     old, new = _by_key(schema, published), _by_key(schema, rows)
     changed = [key for key in new.keys() & old.keys() if new[key] != old[key]]
     if changed and schema.deterministic:

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from results.problems import ResultsError, unknown
 from results.rows import Row, to_table
-from results.schema import TABLES, TableSchema
+from results.schema import DIMENSIONS, TABLES, TableSchema
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,7 +37,8 @@ class ResultStore:
         """Store `rows` as the file `key` of `table`. Nobody ever reads half of it, whenever the writer is killed.
 
         The same rows again, in any order, are no error and touch nothing. Other rows under a key that is taken raise
-        ResultsError, unless `replace`, or in `provenance`, whose clocks differ each time: there the last writer wins.
+        ResultsError, unless `replace`. In a table that is not `deterministic` (`provenance`, whose clocks differ each
+        time, `methods`, `benchmarks`) the last writer wins.
         Raises ResultsError also for rows that do not fit the schema, and for an impossible key or table name.
         """
         schema = _schema(table)
@@ -66,14 +67,18 @@ class ResultStore:
         return ds.dataset(paths, schema=schema.arrow, filesystem=self._files, format="parquet")
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection that can only read: the five tables, the paper's numbers, and what macros.sql defines.
+        """A DuckDB connection that can only read: the store's tables, the paper's numbers, and the macros.
 
-        Use it as a context manager, or close it. It sees the files that were there when it was made.
+        `methods` and `benchmarks` are views there, which describe every name in `runs` and in the paper. Use the
+        connection as a context manager, or close it. It sees the files that were there when it was made.
         """
         from results.database import connect
-        from results.paper_tables import paper
+        from results.paper_tables import paper, paper_benchmarks, paper_methods
 
-        return connect({"paper": paper(), **{name: self.dataset(name) for name in TABLES}})
+        described = {table.name for table in DIMENSIONS}
+        names = {name: f"stored_{name}" if name in described else name for name in TABLES}
+        of_paper = {"paper": paper(), "paper_methods": paper_methods(), "paper_benchmarks": paper_benchmarks()}
+        return connect({**of_paper, **{view: self.dataset(name) for name, view in names.items()}})
 
     def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:
         """The answer to one query; `$name` in it stands for a parameter. Raises ResultsError, in one message."""
@@ -87,8 +92,8 @@ class ResultStore:
             return answer(connection, sql, parameters)
 
     def is_empty(self) -> bool:
-        """Whether no table holds anything."""
-        return not any(self.keys(name) for name in TABLES)
+        """Whether nothing was measured: descriptions of methods and benchmarks do not count."""
+        return not any(self.keys(table.name) for table in TABLES.values() if table not in DIMENSIONS)
 
     def _path(self, schema: TableSchema, key: str) -> str:
         if not _KEY.fullmatch(key):

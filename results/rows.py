@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -22,7 +23,7 @@ def to_table(schema: TableSchema, rows: Sequence[Row] | pa.Table) -> pa.Table:
     """`rows` as a table in the schema's columns and the order of its primary key.
 
     Raises ResultsError for an unknown or missing column, a value of another type (pyarrow alone would turn 1.5 into 1),
-    a null where none may be, a value outside a column's choices, and two rows with one primary key.
+    a null where none may be, a value outside a column's choices or pattern, and two rows with one primary key.
     """
     records = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
     for number, row in enumerate(records):
@@ -37,7 +38,7 @@ def to_table(schema: TableSchema, rows: Sequence[Row] | pa.Table) -> pa.Table:
 
 def _check_names(schema: TableSchema, number: int, row: Row) -> None:
     unknown = sorted(set(row) - set(schema.names))
-    missing = [name for name in schema.names if name not in row]
+    missing = [column.name for column in schema.columns if column.name not in row and not column.optional]
     if unknown or missing:
         problems = [
             f"{word} {', '.join(names)}" for word, names in (("unknown", unknown), ("missing", missing)) if names
@@ -48,13 +49,15 @@ def _check_names(schema: TableSchema, number: int, row: Row) -> None:
 
 
 def _checked(schema: TableSchema, column: Column, number: int, row: Row) -> Any:
-    value = row[column.name]
+    value: Any = row.get(column.name)
     if value is None and column.nullable:
         return None
     if not _is(column.type, value):
         raise _refused(schema, column, number, value, f"expected {'text' if column.type == TEXT else column.type}")
     if column.choices and value not in column.choices:
         raise _refused(schema, column, number, value, f"expected one of {', '.join(column.choices)}")
+    if column.pattern and not re.fullmatch(column.pattern, value):
+        raise _refused(schema, column, number, value, f"expected text that matches {column.pattern}")
     if column.json:
         return _canonical(schema, column, number, value)
     return value

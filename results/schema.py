@@ -1,7 +1,8 @@
-"""The five tables: every column with its type, its unit and its meaning.
+"""The tables of results: every column with its type, its unit and its meaning.
 
 `runs`, `episodes`, `curves` and `experiments` hold nothing that depends on the clock or the machine, so the same plan
-gives the same four tables; `provenance` holds the rest.
+gives the same four tables; `provenance` holds the rest. `methods` and `benchmarks` describe the names in `runs`, so
+that no table or figure asks for a name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ TIME = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `json` columns hold a JSON object as text; `choices` lists the only values allowed (empty: any)."""
+    """One column.
+
+    `json` columns hold a JSON object as text; `choices` lists the only values allowed and `pattern` is a regular
+    expression for all of the text (empty: any). An `optional` column is nullable, and a row may leave it out: it is
+    younger than some writers.
+    """
 
     name: str
     type: pa.DataType
@@ -27,11 +33,16 @@ class Column:
     nullable: bool = False
     json: bool = False
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table. Rows are stored in the order of `primary_key`; `deterministic`: the same plan gives the same rows."""
+    """One table. Rows are stored in the order of `primary_key`.
+
+    `deterministic`: the same plan gives the same rows; where it does not, the last writer of a file wins.
+    """
 
     name: str
     meaning: str
@@ -148,6 +159,36 @@ PROVENANCE = TableSchema(
         Column("packages", TEXT, "version of each package", json=True),
         Column("status", TEXT, "how it ended", choices=("done", "failed")),
         Column("error", TEXT, "the traceback of a failure", nullable=True),
+        Column("label", TEXT, "the artifact in words, with grid cell and split", nullable=True, optional=True),
+        Column("runs", pa.list_(TEXT), "keys into experiments: runs that need it", nullable=True, optional=True),
+    ),
+    deterministic=False,
+)
+
+METHODS = TableSchema(
+    "methods",
+    "one method, as tables and figures show it",
+    ("method",),
+    (
+        Column("method", TEXT, "'expert', or the generator's name"),
+        Column("title", TEXT, "its name for people, such as HyPoGen"),
+        Column("color", TEXT, "such as #D55E00; null: figures choose", nullable=True, pattern="#[0-9A-Fa-f]{6}"),
+        Column("few_shot", FLAG, "whether the method adapts on demonstrations of the test specs"),
+        Column("position", INTEGER, "place in tables and figures, ascending; equal ones by name"),
+    ),
+    deterministic=False,
+)
+
+BENCHMARKS = TableSchema(
+    "benchmarks",
+    "one benchmark, and how it is judged",
+    ("benchmark",),
+    (
+        Column("benchmark", TEXT, "environment and context, such as cheetah-speed"),
+        Column("environment", TEXT, "such as cheetah"),
+        Column("context", TEXT, "which variables vary, such as speed-length"),
+        Column("score", TEXT, "the one number by which it is judged", choices=("return", "success")),
+        Column("variables", TEXT, "{variables: [{name, unit, default}, ...]}, in a spec's order", json=True),
     ),
     deterministic=False,
 )
@@ -169,8 +210,12 @@ PAPER = TableSchema(
     ),
 )
 
-TABLES: dict[str, TableSchema] = {t.name: t for t in (RUNS, EPISODES, CURVES, EXPERIMENTS, PROVENANCE)}
-"""What a store holds, by name; PAPER comes with the code."""
+DIMENSIONS = (METHODS, BENCHMARKS)
+"""Tables that describe names; the paper's own come with the code, rows of a store replace them and add to them."""
+
+_MEASURED = (RUNS, EPISODES, CURVES, EXPERIMENTS, PROVENANCE)
+TABLES: dict[str, TableSchema] = {table.name: table for table in (*_MEASURED, *DIMENSIONS)}
+"""The tables of a store, by name; PAPER comes with the code."""
 
 
 def described(tables: Sequence[TableSchema] = (*TABLES.values(), PAPER)) -> str:

@@ -82,8 +82,8 @@ class ProbeArtifact(Artifact):
         return specs * self.benchmark.usual_steps * self.benchmark.simulator.step_s
 
     def make(self, store: Store, folder: Path, task: Task) -> Summary:
-        rows = [{"metric": name, "value": value} for name, value in self.measure(store, folder).items()]
-        write_curve(folder, rows)
+        measured = self.measure(store, folder)
+        write_curve(folder, [{"metric": name, "value": value} for name, value in measured.items()])
         return {}
 
     def curve(self, store: Store) -> list[dict[str, float | str]]:

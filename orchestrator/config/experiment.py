@@ -43,13 +43,13 @@ def _settings(kind: type[T], base: T, value: object) -> T:
         return base
     if not isinstance(value, Mapping):
         raise PydanticCustomError("mapping", "write it as `key: value` lines")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
     checked = {}
     for key, item in value.items():
         if key not in fields:
             raise PydanticCustomError("key", f"unknown key '{key}': {did_you_mean(str(key), fields)}", {"key": key})
         try:
-            checked[key] = _adapter(kind, key).validate_python(item)
+            checked[key] = _adapter(cast(type, kind), key).validate_python(item)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             raise PydanticCustomError("type", f"{first['msg']} (got {item!r})", {"key": key}) from None

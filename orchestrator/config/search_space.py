@@ -7,7 +7,8 @@ nothing that a trial measures, or what the trials are compared on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.sections import Range, Search
@@ -65,7 +66,7 @@ def distributions(experiment: Experiment) -> dict[str, BaseDistribution]:
     for name, part in experiment.search.space.items():
         bounds, log = part.uniform or part.loguniform, part.loguniform is not None
         if part.choice is not None:
-            made[name] = optuna.distributions.CategoricalDistribution(part.choice)
+            made[name] = optuna.distributions.CategoricalDistribution(cast(Sequence[str | float | None], part.choice))
         elif bounds and is_whole(Setting.parse(name).find(experiment, name).annotation):
             made[name] = optuna.distributions.IntDistribution(int(bounds[0]), int(bounds[1]), log=log)
         elif bounds:

@@ -6,6 +6,7 @@ points at: ``ablation_k.yaml:12`` or ``--set training.epochs=10``.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class YamlSource:
         self.origins = {key: where for key, where in self.origins.items() if key[: len(path)] != path}
 
     def copy(self) -> YamlSource:
-        return YamlSource(self.name, _deepcopy(self.data), dict(self.origins))
+        return YamlSource(self.name, copy.deepcopy(self.data), dict(self.origins))
 
     def _at(self, path: KeyPath) -> Any:
         here: Any = self.data
@@ -103,7 +104,7 @@ class YamlSource:
             if not isinstance(here.get(key), dict):
                 here[key] = {}
             here = here[key]
-        here[path[-1]] = _deepcopy(value)
+        here[path[-1]] = copy.deepcopy(value)
 
 
 def read(path: Path) -> YamlSource:
@@ -155,11 +156,3 @@ def _record_lines(node: yaml.Node | None, path: KeyPath, source: YamlSource) -> 
         for index, item in enumerate(node.value):
             source.origins[(*path, str(index))] = f"{source.name}:{item.start_mark.line + 1}"
             _record_lines(item, (*path, str(index)), source)
-
-
-def _deepcopy(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _deepcopy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_deepcopy(item) for item in value]
-    return value

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from results.result_store import ResultStore
 
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.generators import GENERATORS
@@ -18,6 +17,7 @@ from orchestrator.artifacts.store import Store
 from orchestrator.config.experiment import METHODS
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
+from results.result_store import ResultStore
 
 Row = dict[str, Json]
 
@@ -95,8 +95,8 @@ def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], 
             probe.metrics, (candidates[last], run_episodes(store, run, [rollouts])), strict=True
         ):
             at(last, metric, float(np.mean(mean_test_returns(episodes))))
-    for probe in run.diagnostics.probes:
-        for point in probe.curve(store):
+    for looked_at in run.diagnostics.probes:
+        for point in looked_at.curve(store):
             at(last, str(point["metric"]), float(point["value"]))
     return [{"run": run.key, **point} for point in points]
 

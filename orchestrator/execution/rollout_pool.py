@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import ray
 from ray import ObjectRef
@@ -56,15 +56,14 @@ class Pool:
         self._worker_class = ray.remote(RolloutWorker).options(
             num_cpus=resources.cpu, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
         )
-        self._aggregator: ActorHandle = (
-            ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1).remote(live_groups(state.plan))
-        )
+        aggregator = ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1)
+        self._aggregator = cast(ActorHandle, aggregator.remote(live_groups(state.plan)))
         self._idle = [self._start() for _ in range(count)]
         self._busy: dict[ObjectRef, _Assignment] = {}
         self._hung: Counter[str] = Counter()
 
     def _start(self) -> ActorHandle:
-        return self._worker_class.remote(self._state.store.uri)
+        return cast(ActorHandle, self._worker_class.remote(self._state.store.uri))
 
     @property
     def busy(self) -> bool:
@@ -84,7 +83,7 @@ class Pool:
                 break
             worker = self._idle.pop()
             self._state.start(artifact.key)
-            reference = worker.make.remote(artifact, self._aggregator)
+            reference: ObjectRef = worker.make.remote(artifact, self._aggregator)
             self._busy[reference] = _Assignment(worker, artifact, time.monotonic())
 
     def _collect(self, reference: ObjectRef) -> None:

@@ -72,10 +72,13 @@ def check_point(source: YamlSource) -> Experiment:
     point = source.copy()
     point.data.pop("grid", None)
     experiment = check(point)
-    for name, part in experiment.search.space.items() if experiment.search else ():
-        for value in part.choice or part.uniform or part.loguniform or ():
-            tried = with_settings(point, {name: value}, source.origin(("search", "space", name)))
-            folds(check(tried), experiment.search)
+    search = experiment.search
+    if search is not None:
+        folds(experiment, search)
+        for name, part in search.space.items():
+            for value in part.choice or part.uniform or part.loguniform or ():
+                tried = with_settings(point, {name: value}, source.origin(("search", "space", name)))
+                folds(check(tried), search)
     return experiment
 
 

@@ -99,7 +99,8 @@ class Switch:
 
 def start_switch() -> ActorHandle:
     """A switch that is off."""
-    return ray.remote(Switch).options(num_cpus=0, max_restarts=-1).remote()
+    switch: ActorHandle = ray.remote(Switch).options(num_cpus=0, max_restarts=-1).remote()  # type: ignore[assignment]
+    return switch
 
 
 def asking(switch: ActorHandle) -> Callable[[], bool]:

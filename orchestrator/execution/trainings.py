@@ -13,7 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from ray import tune
 from ray.actor import ActorHandle
@@ -181,8 +181,9 @@ def train(
             "switch": switch,
         }
 
-    def resources_of(config: TrialConfig) -> tune.PlacementGroupFactory:
-        return placement(requests[config["artifact"].resources], config["artifact"].runners)
+    def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        artifact: Artifact = config["artifact"]
+        return placement(requests[artifact.resources], artifact.runners)
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(PENDING_TRIALS)
     searcher = PlanSearcher(state, step, done, config, most, stop)

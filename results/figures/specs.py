@@ -1,26 +1,37 @@
-"""Figures 4, 5, 6, 8 and 9: return or success rate against one variable of the context, a curve a method."""
+"""Figures 4, 5, 6, 8 and 9: return or success rate against one variable of the context, a curve per method."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from results.figures.panels import Panel, among, panels
 from results.figures.style import (
-    ENVIRONMENTS,
-    MANISKILL,
-    METHODS,
     RETURN,
     SUCCESS,
-    axis_label,
+    Style,
     canvas,
     curve,
     empty,
+    limit_returns,
     one_kind,
     our_means,
     paper_means,
+    styles,
 )
 from results.result_store import ResultStore
+
+Key = tuple[str, str]
+"""Benchmark and method."""
+
+ENVIRONMENTS = ("cheetah", "finger", "walker")
+"""The first panels of figures 5 to 7, in the paper's order."""
+
+_CONTEXTS = ("cube-size", "stiffness", "damping", "arm-length")
+"""The first panels of figures 8 and 9, in the paper's order."""
 
 
 def speeds(store: ResultStore, experiment: str | None) -> Figure:
@@ -43,11 +54,12 @@ def extrapolation(store: ResultStore, experiment: str | None) -> Figure:
     points = spec_means(store, one_kind(store, experiment, where))
     learners = points[points.method != "expert"]
     points = points[points.x.isin(learners.x)]
-    _curves(axes, points)
+    _curves(axes, points, styles(store))
     for number, speed in enumerate(sorted(set(learners[learners.role == "train"].x))):
         label = None if number else "training speeds"
         axes.axvline(speed, color="grey", linewidth=6, alpha=0.25, zorder=0, label=label)
-    _finish(axes, "cheetah", "speed", points)
+    (panel,) = panels(store, experiment, ["cheetah-speed"], "false")
+    _finish(axes, panel, points)
     if len(points):
         axes.legend(fontsize=8)
     return figure
@@ -64,49 +76,52 @@ def pick(store: ResultStore, experiment: str | None) -> Figure:
 
 
 def spec_means(store: ResultStore, runs: pd.DataFrame, column: str = "return") -> pd.DataFrame:
-    """One row a benchmark, method and spec: mean and sample deviation of a column over all splits' episodes.
+    """One row per benchmark, method, role and spec: mean and sample deviation of a column over all splits' episodes.
 
-    Columns: environment, benchmark, method, role, x (the spec's first coordinate), y (its second, NaN where there is
+    Columns: benchmark, method, role, x (the spec's first coordinate), y (its second, NaN where there is
     none), mean, deviation (NaN for one episode), episodes.
     """
     episodes = store.frame(f'SELECT run, spec, role, episode, "{column}"::DOUBLE AS value FROM episodes ORDER BY ALL')
     joined = episodes.merge(runs, on="run")
     joined["x"] = [float(spec[0]) for spec in joined.spec]
     joined["y"] = [float(spec[1]) if len(spec) > 1 else float("nan") for spec in joined.spec]
-    keys = ["environment", "benchmark", "method", "role", "x", "y"]
+    keys = ["benchmark", "method", "role", "x", "y"]
     grouped = joined.groupby(keys, dropna=False).value.agg(["mean", "std", "count"]).reset_index()
     return grouped.rename(columns={"std": "deviation", "count": "episodes"})
 
 
 def _panels(store: ResultStore, experiment: str | None, variable: str) -> Figure:
-    figure, panels = canvas(len(ENVIRONMENTS))
-    benchmarks = ", ".join(f"'{environment}-{variable}'" for environment in ENVIRONMENTS)
-    runs = one_kind(store, experiment, f"benchmark IN ({benchmarks})")
-    points = spec_means(store, runs)
-    means = our_means(store, experiment)
-    for axes, environment in zip(panels, ENVIRONMENTS, strict=True):
-        here = points[(points.environment == environment) & (points.role == "test")]
-        _curves(axes, here)
-        _finish(axes, environment, variable, here)
+    """Returns on the test specs with the mean over them, a panel per environment."""
+    benchmarks = [f"{environment}-{variable}" for environment in ENVIRONMENTS]
+    shown = panels(store, experiment, benchmarks, f"context = '{variable}' AND score = 'return'")
+    figure, all_axes = canvas(len(shown))
+    points = spec_means(store, one_kind(store, experiment, among(shown)))
+    means, looks = our_means(store, experiment), styles(store)
+    for axes, panel in zip(all_axes, shown, strict=True):
+        here = points[(points.benchmark == panel.benchmark) & (points.role == "test")]
+        methods = _curves(axes, here, looks)
+        _finish(axes, panel, here)
         if len(here):
-            _label_means(axes, f"{environment}-{variable}", means, paper_means(store))
+            _label_means(axes, [(panel.benchmark, method) for method in methods], means, paper_means(store))
     return figure
 
 
 def _successes(store: ResultStore, experiment: str | None, environment: str) -> Figure:
-    """Success rates in % with a band of one standard error, a panel a context."""
-    figure, panels = canvas(len(MANISKILL))
-    benchmarks = ", ".join(f"'{environment}-{context}'" for context in MANISKILL)
-    points = spec_means(store, one_kind(store, experiment, f"benchmark IN ({benchmarks})"), "success")
+    """Success rates in % with a band of one standard error, a panel per context."""
+    benchmarks = [f"{environment}-{context}" for context in _CONTEXTS]
+    shown = panels(store, experiment, benchmarks, f"environment = '{environment}'")
+    figure, all_axes = canvas(len(shown))
+    points = spec_means(store, one_kind(store, experiment, among(shown)), "success")
     points["mean"] *= 100.0
     points["deviation"] *= 100.0 / points["episodes"] ** 0.5
-    for axes, (context, label) in zip(panels, MANISKILL.items(), strict=True):
-        here = points[(points.benchmark == f"{environment}-{context}") & (points.role == "test")]
+    looks = styles(store)
+    for axes, panel in zip(all_axes, shown, strict=True):
+        here = points[(points.benchmark == panel.benchmark) & (points.role == "test")]
         learners = here[here.method != "expert"]
         if len(learners):  # every split tests the same specs; the experts are measured on all of them
             here = here[here.x.isin(learners.x)]
-        _curves(axes, here)
-        axes.set(title=context.replace("-", " "), xlabel=label, ylabel=SUCCESS, ylim=(-3, 103))
+        _curves(axes, here, looks)
+        axes.set(title=panel.context.replace("-", " "), xlabel=panel.label(0), ylabel=SUCCESS, ylim=(-3, 103))
         axes.locator_params(axis="x", nbins=5)  # so that ticks such as 0.0225 stay apart
         axes.grid(alpha=0.25)
         if here.empty:
@@ -116,35 +131,34 @@ def _successes(store: ResultStore, experiment: str | None, environment: str) -> 
     return figure
 
 
-def _curves(axes: Axes, points: pd.DataFrame) -> None:
-    """A curve a method over all specs of the panel: a spec that a method was not rolled out on is a gap."""
+def _curves(axes: Axes, points: pd.DataFrame, looks: Mapping[str, Style]) -> list[str]:
+    """A curve per method over all specs of the panel: a spec that a method was not rolled out on is a gap.
+
+    Returns the methods that were drawn, in the order of their curves.
+    """
     everywhere = sorted(set(points.x))
-    for method in METHODS:
-        here = points[points.method == method]
-        if len(here):
-            along = here.groupby("x")[["mean", "deviation"]].mean().reindex(everywhere)
-            curve(axes, method, everywhere, along["mean"].tolist(), along.deviation.tolist())
+    methods = [method for method in looks if (points.method == method).any()]
+    for method in methods:
+        along = points[points.method == method].groupby("x")[["mean", "deviation"]].mean().reindex(everywhere)
+        curve(axes, looks[method], everywhere, along["mean"].tolist(), along.deviation.tolist())
+    return methods
 
 
-def _finish(axes: Axes, environment: str, variable: str, points: pd.DataFrame) -> None:
-    axes.set_title(ENVIRONMENTS[environment], fontsize=10)
-    axes.set_xlabel(axis_label(environment, variable))
+def _finish(axes: Axes, panel: Panel, points: pd.DataFrame) -> None:
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xlabel(panel.label(0))
     axes.set_ylabel(RETURN)
-    axes.set_ylim(0, 1000)
+    limit_returns(axes, points["mean"])
     axes.grid(alpha=0.25)
     if points.empty:
         empty(axes)
 
 
-def _label_means(
-    axes: Axes, benchmark: str, ours: dict[tuple[str, str], float], paper: dict[tuple[str, str], float]
-) -> None:
-    """A legend below the panel: each method's mean over the test specs, and the paper's."""
+def _label_means(axes: Axes, keys: Sequence[Key], ours: Mapping[Key, float], paper: Mapping[Key, float]) -> None:
+    """A legend below the panel: the mean over the test specs of each curve's benchmark and method, and the paper's."""
     handles, labels = axes.get_legend_handles_labels()
-    names = {label: method for method, (label, _, _) in METHODS.items()}
     texts = []
-    for label in labels:
-        key = (benchmark, names[label])
+    for label, key in zip(labels, keys, strict=True):
         theirs = f" ({paper[key]:.0f})" if key in paper else ""
         texts.append(f"{label} {ours[key]:.0f}{theirs}")
     axes.legend(

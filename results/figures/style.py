@@ -1,47 +1,81 @@
-"""What the figures share: colours that colour-blind people tell apart, names, units, and one way to draw a band."""
+"""Looks that all figures share: a style per method that colour-blind people tell apart, units, and one kind of band."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.figure import Figure
 
 from results.problems import ResultsError
 from results.result_store import ResultStore
 
-METHODS = {
-    "expert": ("Expert", "#000000", "--"),
-    "hypogen": ("HyPoGen", "#D55E00", "-"),
-    "hyperzero": ("HyperZero", "#0072B2", "-"),
-    "pearl": ("PEARL", "#CC79A7", "-."),
-    "meta_policy": ("Meta Policy", "#009E73", "-."),
-    "uvfa": ("UVFA", "#E69F00", ":"),
-    "cond_policy": ("Cond Policy", "#56B4E9", ":"),
+_PALETTE = {
+    "#000000": ("--", "o"),
+    "#D55E00": ("-", "o"),
+    "#0072B2": ("-", "o"),
+    "#CC79A7": ("-.", "o"),
+    "#009E73": ("-.", "o"),
+    "#E69F00": (":", "o"),
+    "#56B4E9": (":", "o"),
+    "#332288": ("-", "s"),
+    "#882255": ("--", "^"),
+    "#44AA99": ("-.", "D"),
+    "#999933": (":", "s"),
+    "#661100": ("-", "^"),
+    "#999999": ("--", "D"),
+    "#AA4499": ("-.", "s"),
+    "#117733": (":", "^"),
+    "#F0E442": ("-", "D"),
 }
-"""Name, colour (Okabe and Ito's palette) and line of each method, in the order in which they are drawn."""
+"""Line and marker of each colour: Okabe and Ito's palette, then colours of Paul Tol's muted one; the yellow is last."""
 
-ENVIRONMENTS = {"cheetah": "Cheetah", "finger": "Finger", "walker": "Walker"}
-"""The panels of figures 5 to 7, in the paper's order."""
-
-MANISKILL = {
-    "cube-size": "cube's half size (m)",
-    "stiffness": "stiffness of the arm's joints",
-    "damping": "damping of the arm's joints",
-    "arm-length": "arm length (ratio)",
-}
-"""The panels of figures 8 and 9 with their axes, in the paper's order."""
+_LINES, _MARKERS = ("-", "--", "-.", ":"), ("v", "P", "X", "<", ">")
 
 SUCCESS = "success rate (%)"
 RETURN = "return (sum of rewards)"
 
 
-def axis_label(environment: str, variable: str) -> str:
-    """A variable of the context with its unit."""
-    unit = {"speed": "rad/s" if environment == "finger" else "m/s", "length": "m"}[variable]
-    return f"{'torso length' if variable == 'length' else 'desired speed'} ({unit})"
+@dataclass(frozen=True)
+class Style:
+    """Look of one method: its title, its colour (hexadecimal), and matplotlib's line style and marker."""
+
+    title: str
+    color: str
+    line: str
+    marker: str
+
+
+def styles(store: ResultStore) -> dict[str, Style]:
+    """Style of every method in `store` and in the paper, in the order in which methods are drawn.
+
+    A method that names no colour gets one that no other method has. Two methods of one colour differ in line or
+    marker, two of one title in the name behind it. A method looks the same in all figures of a store.
+    """
+    rows = store.table("SELECT method, title, upper(color) AS color FROM methods ORDER BY place(method)").to_pylist()
+    titles = Counter(row["title"] for row in rows)
+    colors = _unused({row["color"] for row in rows})
+    forms, others = dict(_PALETTE), zip(cycle(_LINES), cycle(_MARKERS), strict=False)
+    found = {}
+    for row in rows:
+        title = row["title"] if titles[row["title"]] == 1 else f"{row['title']} ({row['method']})"
+        color = row["color"] or next(colors)
+        line, marker = forms.pop(color) if color in forms else next(others)
+        found[row["method"]] = Style(title, color, line, marker)
+    return found
+
+
+def _unused(named: set[str | None]) -> Iterator[str]:
+    """Colours that are not `named`: the palette's, then hues a golden section apart, without end."""
+    yield from (color for color in _PALETTE if color not in named)
+    hues = (to_hex(hsv_to_rgb((n * 0.618034 % 1.0, 0.7, 0.7)).tolist()).upper() for n in count())
+    yield from (color for color in hues if color not in named)
 
 
 def canvas(panels: int, width: float = 4.2, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
@@ -50,12 +84,18 @@ def canvas(panels: int, width: float = 4.2, height: float = 4.0) -> tuple[Figure
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 
-def curve(axes: Axes, method: str, x: Sequence[float], mean: Sequence[float], deviation: Sequence[float]) -> None:
+def curve(axes: Axes, style: Style, x: Sequence[float], mean: Sequence[float], deviation: Sequence[float]) -> None:
     """A line with points, gaps where `mean` is NaN, and a band of one deviation (none where that is NaN)."""
-    label, colour, line = METHODS[method]
     middle, half = np.asarray(mean, dtype=float), np.asarray(deviation, dtype=float)
-    axes.plot(x, middle, line, color=colour, marker="o", markersize=2.5, linewidth=1.4, label=label)
-    axes.fill_between(x, middle - half, middle + half, color=colour, alpha=0.15, linewidth=0)
+    (line,) = axes.plot(x, middle, style.line, marker=style.marker, markersize=2.5, linewidth=1.4)
+    line.set(color=style.color, label=style.title)
+    axes.fill_between(x, middle - half, middle + half, color=style.color, alpha=0.15, linewidth=0)
+
+
+def limit_returns(axes: Axes, means: pd.Series) -> None:
+    """The same limits for all returns between 0 and 1000, where those of the paper's environments lie."""
+    if means.dropna().between(0, 1000).all():
+        axes.set_ylim(0, 1000)
 
 
 def empty(axes: Axes) -> None:
@@ -65,13 +105,13 @@ def empty(axes: Axes) -> None:
 
 
 def one_kind(store: ResultStore, experiment: str | None, condition: str) -> pd.DataFrame:
-    """The runs for which the SQL `condition` holds: run, benchmark, environment, method and split.
+    """The runs for which the SQL `condition` holds: run, benchmark, method and split.
 
     Raises ResultsError where one method has runs on one benchmark that differ in more than their split: their mean
     would say nothing, and curves of the same name could not be told apart.
     """
     runs = store.frame(
-        "SELECT * REPLACE (settings::VARCHAR AS settings), split_part(benchmark, '-', 1) AS environment "
+        "SELECT * REPLACE (settings::VARCHAR AS settings) "
         f"FROM chosen_runs($experiment) WHERE {condition} ORDER BY run",
         experiment=experiment,
     )
@@ -82,7 +122,7 @@ def one_kind(store: ResultStore, experiment: str | None, condition: str) -> pd.D
                 f"the runs of {method} on {benchmark} differ in {', '.join(differing)}: name an experiment without a "
                 "grid, or with one selection, with --experiment"
             )
-    return runs[["run", "benchmark", "environment", "method", "split"]]
+    return runs[["run", "benchmark", "method", "split"]]
 
 
 def our_means(store: ResultStore, experiment: str | None) -> dict[tuple[str, str], float]:

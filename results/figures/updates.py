@@ -5,28 +5,34 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.figures.style import canvas, one_kind
+from results.figures.style import canvas, one_kind, styles
 from results.result_store import ResultStore
 
-_ROLES = {"loss": ("test specs", "#D55E00", "-"), "train_loss": ("training specs", "#0072B2", "--")}
+_ROLES = {"loss": ("test specs", "-"), "train_loss": ("training specs", "--")}
 
 
 def updates(store: ResultStore, experiment: str | None) -> Figure:
-    """Losses as fractions of that after the first update, since the paper does not say how it scales its own."""
+    """A curve per benchmark, method and kind of specs, the method in its colour.
+
+    Losses are fractions of that after the first update, since the paper does not say how it scales its own.
+    """
     figure, (axes,) = canvas(1, width=6.0)
     runs = one_kind(store, experiment, "run IN (SELECT run FROM curves WHERE metric = 'loss@1')")
     points = store.frame(
         "SELECT run, split_part(metric, '@', 1) AS metric, split_part(metric, '@', 2)::BIGINT AS k, value FROM curves "
         "WHERE regexp_full_match(metric, '(train_)?loss@[0-9]+') ORDER BY ALL"
     ).merge(runs, on="run")
-    for (benchmark, metric), group in points.groupby(["benchmark", "metric"]):
+    looks = styles(store)
+    several = points.method.nunique() > 1
+    for (benchmark, method, metric), group in points.groupby(["benchmark", "method", "metric"]):
         table = group.pivot(index="run", columns="k", values="value")
         relative = table.div(table[1], axis=0)
-        label, colour, line = _ROLES[metric]
+        (role, line), style = _ROLES[metric], looks[method]
+        who = f"{benchmark}, {style.title}" if several else benchmark
         mean, deviation = relative.mean(), relative.std()
-        name = f"ours, {benchmark}, {label} (after 1 update: {table[1].mean():.3g})"
-        axes.plot(mean.index, mean, line, marker="o", markersize=3, color=colour, label=name)
-        axes.fill_between(mean.index, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+        name = f"ours, {who}, {role} (after 1 update: {table[1].mean():.3g})"
+        axes.plot(mean.index, mean, line, marker=style.marker, markersize=3, color=style.color, label=name)
+        axes.fill_between(mean.index, mean - deviation, mean + deviation, color=style.color, alpha=0.15, linewidth=0)
     _paper(axes, store)
     axes.set_yscale("log")
     axes.set_xlabel("updates of the policy's parameters")

@@ -34,6 +34,17 @@ PROVENANCE_ROW = {
     "packages": '{"numpy": "1.23.5"}',
     "status": "done",
     "error": None,
+    "label": "experts of cheetah-speed",
+    "runs": ["expert-run"],
+}
+
+METHOD_ROW: Row = {"method": "fresh", "title": "Fresh Idea", "color": None, "few_shot": False, "position": 7}
+BENCHMARK_ROW: Row = {
+    "benchmark": "tray-tilt",
+    "environment": "tray",
+    "context": "tilt",
+    "score": "success",
+    "variables": json.dumps({"variables": [{"name": "tilt", "unit": "rad", "default": 0.1}]}),
 }
 
 

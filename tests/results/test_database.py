@@ -78,6 +78,8 @@ def test_a_name_that_is_not_found_brings_the_names_that_there_are(filled, sql, m
         "  curves",
         "  experiments",
         "  provenance",
+        "  methods",
+        "  benchmarks",
         "  paper",
     ]
     assert "in_distribution, episode, seed, return" in lines[3]

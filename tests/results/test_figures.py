@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from result_rows import asked, episode_rows, expert_row, fill, run_row
+from result_rows import METHOD_ROW, asked, episode_rows, expert_row, fill, run_row
 from typer.testing import CliRunner
 
 from results.__main__ import app
 from results.figures import FIGURES, draw
+from results.figures.style import styles
 from results.problems import ResultsError
 
 
@@ -140,6 +141,98 @@ def test_figure7_has_a_dot_a_cell_and_holes_where_nothing_was_tested(store):
         "Cheetah, HyPoGen: paper 624",
         "Finger, HyPoGen: paper 366",
     ]
+
+
+def test_an_environment_that_the_paper_does_not_know_has_a_panel_after_the_papers(speeds):
+    fill(speeds, [run_row("n", "fresh", **place("hopper_toy-speed"))], spec_rows("n", 0, [1.0], [2500.0, 2500.0]))
+    row = {"benchmark": "hopper_toy-speed", "environment": "hopper_toy", "context": "speed", "score": "return"}
+    drawn = draw("figure5", speeds).axes
+    assert [axes.get_title() for axes in drawn] == ["Cheetah", "Finger", "Walker", "Hopper toy"]
+    assert drawn[3].get_xlabel() == "speed" and drawn[3].get_ylim()[1] > 2500, "nothing is known but its runs"
+    variables = '{"variables": [{"name": "speed", "unit": "km/h", "default": 1.0}]}'
+    speeds.write("benchmarks", "hopper_toy-speed", [{**row, "variables": variables}])
+    assert draw("figure5", speeds).axes[3].get_xlabel() == "desired speed (km/h)"
+    assert len(draw("figure5", speeds, "all").axes) == 3
+
+
+def test_a_context_of_liftcube_that_the_paper_does_not_know_has_a_panel_after_the_papers(store):
+    fill(store, [run_row("h", **place("liftcube-friction"))], spec_rows("h", 0, [1.0], [1.0]))
+    assert [axes.get_title() for axes in draw("figure8", store).axes][-2:] == ["arm length", "friction"]
+
+
+@pytest.mark.parametrize(
+    ("name", "panel", "label"),
+    [
+        ("figure6", 0, "torso length (m)"),
+        ("figure8", 0, "cube size, m (half the edge)"),
+        ("figure9", 2, "damping (N m s/rad)"),
+    ],
+)
+def test_axes_are_the_benchmarks_variables_with_their_units(store, name, panel, label):
+    assert draw(name, store).axes[panel].get_xlabel() == label
+
+
+FRESH = [
+    ("figure4", "cheetah-speed"),
+    ("figure5", "walker-speed"),
+    ("figure6", "finger-length"),
+    ("figure7", "cheetah-speed-length"),
+    ("figure8", "liftcube-damping"),
+    ("figure9", "pickcube-arm-length"),
+    ("convergence", "walker-length"),
+    ("figure2d", "cheetah-speed"),
+]
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize(("name", "benchmark"), FRESH)
+def test_no_figure_leaves_out_a_method_that_the_paper_does_not_know(store, name, benchmark, described):
+    if described:
+        store.write("methods", "fresh", [{**METHOD_ROW, "title": "Fresh Idea"}])
+    title = "Fresh Idea" if described else "Fresh"
+    changes = {**place(benchmark), **({"split_kind": "explicit"} if name == "figure4" else {})}
+    runs = [run_row("h", **changes), run_row("f", "fresh", **changes)]
+    fill(store, runs, [row for run in "hf" for row in spec_rows(run, 0, [1.0, 2.0], [100.0, 300.0])])
+    for run in "hf":
+        metrics = {"return": [(5, 100.0), (9, 200.0)], **{f"loss_at_{k}": [(9, 4.0 / k)] for k in (1, 2)}}
+        store.write("curves", run, curve_rows(run, **metrics))
+    figure = draw(name, store)
+    texts = [axes.get_title() for axes in figure.axes]
+    texts += [text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
+    assert any(title in text for text in texts) and any("HyPoGen" in text for text in texts)
+    colors = {line.get_color() for axes in figure.axes for line in axes.lines if "Fresh" in str(line.get_label())}
+    assert name == "figure7" or colors == {styles(store)["fresh"].color}
+
+
+def test_figure5_names_a_method_that_the_paper_does_not_know_in_its_legend(speeds):
+    fill(speeds, [run_row("f", "fresh", **place("finger-speed"))], spec_rows("f", 0, [1.0], [60.0, 80.0]))
+    texts = [text.get_text() for text in draw("figure5", speeds).axes[1].get_legend().get_texts()]
+    assert texts == ["Expert 901 (976)", "HyPoGen 450 (835)", "HyperZero 60 (597)", "Fresh 70"]
+
+
+def test_the_papers_methods_look_as_they_always_did(store):
+    looks = {name: (style.title, style.color, style.line, style.marker) for name, style in styles(store).items()}
+    assert looks == {
+        "expert": ("Expert", "#000000", "--", "o"),
+        "hypogen": ("HyPoGen", "#D55E00", "-", "o"),
+        "hyperzero": ("HyperZero", "#0072B2", "-", "o"),
+        "pearl": ("PEARL", "#CC79A7", "-.", "o"),
+        "meta_policy": ("Meta Policy", "#009E73", "-.", "o"),
+        "uvfa": ("UVFA", "#E69F00", ":", "o"),
+        "cond_policy": ("Cond Policy", "#56B4E9", ":", "o"),
+    }
+
+
+def test_any_number_of_methods_can_be_told_apart(store):
+    fill(store, [run_row(f"m{n}", f"m{n}") for n in range(30)], [])
+    store.write("methods", "m0", [{**METHOD_ROW, "method": "m0", "title": "HyPoGen", "color": "#d55e00"}])
+    store.write("methods", "m1", [{**METHOD_ROW, "method": "m1", "title": "Mine", "color": "#123456"}])
+    looks = styles(store)
+    assert len(looks) == 37
+    assert len({style.title for style in looks.values()}) == 37 and looks["m0"].title == "HyPoGen (m0)"
+    assert len({(style.color, style.line, style.marker) for style in looks.values()}) == 37
+    assert len({style.color for style in looks.values()}) == 36, "only m0 has a colour that another method has"
+    assert (looks["m0"].color, looks["m1"].color) == ("#D55E00", "#123456")
 
 
 def curve_rows(run, **metrics):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from result_rows import PROVENANCE_ROW, asked, episode_rows, expert_row, fill, run_row
+from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, expert_row, fill, run_row
 from typer.testing import CliRunner
 
 from results.__main__ import app
@@ -15,6 +15,7 @@ from results.publish import publish
 from results.result_store import ResultStore, open_results
 from results.schema import TABLES
 
+TRAY = {name: BENCHMARK_ROW[name] for name in ("benchmark", "environment", "context")}
 LINEAGE = {
     "experts": [],
     "demonstrations": ["experts"],
@@ -63,6 +64,8 @@ def test_an_experiments_rows_are_copied_and_no_others(measured, published):
         "curves": 1,
         "experiments": 2,
         "provenance": 5,
+        "methods": 2,
+        "benchmarks": 1,
     }
     assert column(published, "runs", "run") == ["a", "e"]
     assert column(published, "provenance", "artifact") == [
@@ -73,6 +76,30 @@ def test_an_experiments_rows_are_copied_and_no_others(measured, published):
         "rollouts-of-experts",
     ]
     assert all(published.keys(table) == ["published"] for table in TABLES)
+
+
+def test_methods_and_benchmarks_are_published_as_they_are_described_and_the_last_description_stays(measured, published):
+    fill(measured, [run_row("f", "fresh", **TRAY)], episode_rows("f", 0, [1.0, 2.0]), [])
+    measured.write("experiments", "tray", [asked("tray", "f")])
+    measured.write("methods", "fresh", [{**METHOD_ROW, "color": "#123456"}])
+    measured.write("methods", "unrelated", [{**METHOD_ROW, "method": "unrelated"}])
+    measured.write("benchmarks", "tray-tilt", [BENCHMARK_ROW])
+    publish(measured, "one", published)
+    publish(measured, "tray", published)
+    kept = published.dataset("methods").to_table().to_pylist()
+    assert [(row["method"], row["title"], row["color"]) for row in kept] == [
+        ("expert", "Expert", "#000000"),
+        ("fresh", "Fresh Idea", "#123456"),
+        ("hypogen", "HyPoGen", "#D55E00"),
+    ]
+    scores = published.dataset("benchmarks").to_table().to_pylist()
+    assert [(row["benchmark"], row["score"]) for row in scores] == [
+        ("cheetah-speed", "return"),
+        ("tray-tilt", "success"),
+    ]
+    measured.write("methods", "fresh", [{**METHOD_ROW, "title": "Fresher"}])
+    publish(measured, "tray", published)
+    assert "Fresher" in column(published, "methods", "title")
 
 
 def test_two_experiments_share_their_runs_and_print_as_they_did(measured, published, tmp_path):
@@ -112,7 +139,10 @@ def test_the_command_says_what_it_copied_or_why_not(measured, tmp_path):
     def call(experiment):
         return CliRunner().invoke(app, ["publish", "--experiment", experiment, "--to", to, "--storage", storage])
 
-    assert call("one").output == f"one -> {to}: 2 runs, 4 episodes, 1 curves, 2 experiments, 5 provenance\n"
+    assert (
+        call("one").output
+        == f"one -> {to}: 2 runs, 4 episodes, 1 curves, 2 experiments, 5 provenance, 2 methods, 1 benchmarks\n"
+    )
     assert "error: unknown experiment 'three'" in call("three").stderr
     measured.write("experiments", "more", [asked("nothing", "not-run-yet")])
     assert "error: experiment nothing has no finished run" in call("nothing").stderr

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
-from result_rows import PROVENANCE_ROW, episode_rows, fill, run_row
+from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, fill, run_row
 
 from results.problems import ResultsError
 from results.result_store import ResultStore, open_results
@@ -53,17 +53,50 @@ def test_the_last_word_on_provenance_wins(store):
     assert store.frame("SELECT status, error FROM provenance").to_dict("list") == {"status": ["done"], "error": [None]}
 
 
-def test_a_store_that_does_not_exist_yet_has_five_empty_tables_of_the_right_types(store):
+def test_a_changed_description_replaces_the_old_one(store):
+    for title in ("Fresh Idea", "Fresher Idea"):
+        store.write("methods", "fresh", [{**METHOD_ROW, "title": title}])
+    assert store.frame("SELECT title FROM methods WHERE method = 'fresh'").title.tolist() == ["Fresher Idea"]
+
+
+def test_descriptions_alone_are_no_results(store, tmp_path):
+    store.write("methods", "fresh", [METHOD_ROW])
+    store.write("benchmarks", "tray-tilt", [BENCHMARK_ROW])
+    assert store.is_empty()
+    with pytest.raises(ResultsError, match="no run of this storage has been rolled out"):
+        open_results(str(tmp_path / "runs"))
+
+
+def test_provenance_written_before_it_had_labels_and_runs_is_read_beside_new_rows(store):
+    store.write("provenance", "a", [PROVENANCE_ROW])
+    file = Path(store.root, "provenance", "a.parquet")
+    old = pq.read_table(file).drop_columns(["label", "runs"])
+    pq.write_table(old, file)
+    store.write("provenance", "b", [{**PROVENANCE_ROW, "artifact": "b", "status": "failed", "error": "out of luck"}])
+    assert store.table("SELECT artifact, label, runs FROM provenance ORDER BY artifact").to_pylist() == [
+        {"artifact": "a", "label": None, "runs": None},
+        {"artifact": "b", "label": PROVENANCE_ROW["label"], "runs": PROVENANCE_ROW["runs"]},
+    ]
+    failed = "SELECT unnest(runs) AS run, label, error FROM provenance WHERE status = 'failed'"
+    store.write("experiments", "all", [asked("e", "expert-run"), asked("e", "other")])
+    joined = store.frame(f"SELECT experiment, run, label FROM experiments JOIN ({failed}) USING (run)")
+    assert joined.values.tolist() == [["e", "expert-run", PROVENANCE_ROW["label"]]]
+
+
+def test_a_store_that_does_not_exist_yet_has_tables_of_the_right_types_empty_but_for_the_papers_own_names(store):
     for name, table in TABLES.items():
         answer = store.table(f"SELECT * FROM {name}")
-        assert (answer.num_rows, answer.schema.names) == (0, list(table.names))
+        rows = {"methods": 7, "benchmarks": 17}.get(name, 0)
+        assert (answer.num_rows, answer.schema.names) == (rows, list(table.names))
         assert answer.schema.types == table.arrow.types, name
     assert not Path(store.root).exists()
 
 
 def test_types_are_the_same_with_rows(store):
     fill(store, [run_row("a")], episode_rows("a", 0, [1.0]))
-    for name in ("runs", "episodes"):
+    store.write("methods", "fresh", [METHOD_ROW])
+    store.write("benchmarks", "tray-tilt", [BENCHMARK_ROW])
+    for name in ("runs", "episodes", "methods", "benchmarks"):
         assert store.table(f"SELECT * FROM {name}").schema.types == TABLES[name].arrow.types
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_rows import PROVENANCE_ROW, asked, episode_rows, run_row
+from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, run_row
 
 from results.problems import ResultsError
 from results.rows import to_table
-from results.schema import CURVES, EPISODES, EXPERIMENTS, PROVENANCE, RUNS, TABLES
+from results.schema import BENCHMARKS, CURVES, EPISODES, EXPERIMENTS, METHODS, PROVENANCE, RUNS, TABLES
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -33,6 +33,8 @@ def test_every_column_is_documented_in_the_stored_schema(table):
         (CURVES, {"run": "a", "epoch": 1, "step": 10, "metric": "loss", "value": 0.5}),
         (EXPERIMENTS, asked("q", "a")),
         (PROVENANCE, PROVENANCE_ROW),
+        (METHODS, METHOD_ROW),
+        (BENCHMARKS, BENCHMARK_ROW),
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "",
 )
@@ -75,6 +77,18 @@ def test_a_wrong_value_is_refused_by_row_and_column(column, value):
 def test_a_time_without_a_zone_is_refused():
     with pytest.raises(ResultsError, match="column started"):
         to_table(PROVENANCE, [{**PROVENANCE_ROW, "started": datetime(2025, 1, 2)}])
+
+
+def test_columns_younger_than_their_writers_may_be_left_out():
+    row = {name: value for name, value in PROVENANCE_ROW.items() if name not in ("label", "runs")}
+    (back,) = to_table(PROVENANCE, [row]).to_pylist()
+    assert (back["label"], back["runs"]) == (None, None)
+
+
+@pytest.mark.parametrize("color", ["red", "#12345", "#1234567", "D55E00", 0])
+def test_a_colour_is_hexadecimal(color):
+    with pytest.raises(ResultsError, match=r"table methods, row 0, column color: expected text"):
+        to_table(METHODS, [{**METHOD_ROW, "color": color}])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", "{'a': 1}", '{"a": 1'])
