@@ -1,4 +1,4 @@
-"""What of a table's columns a person needs: those that tell rows apart; the rest stands above the table, once."""
+"""Columns worth printing: those that tell rows apart. Whatever all rows share stands above the table, once."""
 
 from __future__ import annotations
 
