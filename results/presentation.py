@@ -109,5 +109,5 @@ def _telling(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], li
     return [column for column in columns if column not in hidden], shared
 
 
-def _is_there(value: Any) -> bool:
+def _is_there(value: object) -> bool:
     return value is not None and value is not False and value != {}
