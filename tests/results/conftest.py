@@ -1,4 +1,4 @@
-"""What all tests of results share: an empty store, and result_rows.py, which pytest's importlib mode would not find."""
+"""Shared by all tests of results: an empty store, and result_rows.py, which pytest's importlib mode would not find."""
 
 from __future__ import annotations
 
