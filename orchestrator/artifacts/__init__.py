@@ -11,6 +11,7 @@ from orchestrator.artifacts.experts import (
 )
 from orchestrator.artifacts.generator import GeneratorArtifact
 from orchestrator.artifacts.probes import ProbeArtifact, RandomStartProbe, UpdateLossesProbe
+from orchestrator.artifacts.reference import ReferenceArtifact
 from orchestrator.artifacts.rollouts import RolloutsArtifact
 
 ARTIFACTS: tuple[type[Artifact], ...] = (
@@ -19,6 +20,7 @@ ARTIFACTS: tuple[type[Artifact], ...] = (
     JoinedExperts,
     ZooExperts,
     ControllerExperts,
+    ReferenceArtifact,
     DemonstrationsArtifact,
     GeneratorArtifact,
     RandomStartProbe,
