@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from hypogen.contexts import spaced
+from hypogen.contexts import Tolerance, spaced
+from hypogen.envs.environment import Terms
 from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
 from hypogen.envs.mujoco.rewards import moving
 
@@ -51,9 +52,9 @@ def features(raw: np.ndarray) -> np.ndarray:
     return raw[:, 10:11].copy()
 
 
-def reward(features: Any, speed: Any) -> Any:
+def reward(features: Any, speed: Any, tolerance: Tolerance | None = None) -> Any:
     """Rewards [...] from features [..., 1] and target speeds [...] (rad/s)."""
-    return moving(features[..., 0], speed)
+    return moving(features[..., 0], speed, tolerance)
 
 
 def dm_control_classes() -> tuple[Any, Any]:
@@ -83,6 +84,24 @@ ENVIRONMENT = MujocoEnvironment(
         "speed": {"speed": spaced(-15, 15, 1, without=(0.0,))},
         "length": {"length": spaced(0.1, 0.4, 0.01)},
         "speed-length": {"speed": spaced(1, 15, 1), "length": spaced(0.1, 0.4, 0.05)},
+        "length-at-15": {"length": spaced(0.1, 0.4, 0.01)},
+        "exact-speed": {"speed": spaced(-15, 15, 1, without=(0.0,))},
+    },
+    terms={
+        "length": Terms(
+            defaults={"speed": 1.0},
+            revision=2,  # until then the target was 15 rad/s
+            note="target 1 rad/s, at which the paper's numbers were measured; its table 6 states 15 rad/s",
+        ),
+        "length-at-15": Terms(
+            published=False,
+            note="target 15 rad/s, as the paper's table 6 states; the paper has no numbers that were measured there",
+        ),
+        "exact-speed": Terms(
+            tolerance=Tolerance(slack=0.5, slack_share=0.05, margin=1.0, margin_share=0.4),
+            published=False,
+            note="ours: spinning faster than asked earns less",
+        ),
     },
     observation_dim=9,
     action_dim=2,
@@ -96,4 +115,4 @@ ENVIRONMENT = MujocoEnvironment(
     reward=reward,
     dm_control_classes=dm_control_classes,
 )
-"""The finger, with the grids of the paper's tables 6 to 9."""
+"""The finger, with the grids of the paper's tables 6 to 9, and two contexts that the paper does not have."""
