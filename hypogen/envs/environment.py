@@ -87,9 +87,7 @@ class Environment:
             environment=self.name,
             context=context,
             simulator=self.simulator,
-            variables=tuple(
-                Variable(name, self.units[name], defaults[name], grid) for name, grid in grids.items()
-            ),
+            variables=tuple(Variable(name, self.units[name], defaults[name], grid) for name, grid in grids.items()),
             fixed={name: value for name, value in defaults.items() if name not in grids},
             observation_dim=self.observation_dim,
             action_dim=self.action_dim,

@@ -72,10 +72,13 @@ def train(
     if entry.simulator.name != "mujoco":
         raise ValueError(f"TD3 experts exist for MuJoCo benchmarks, not for {benchmark}")
     settings = resolve(settings, device)
-    training = _PopulationTraining(
-        entry, np.asarray(specs, dtype=np.float64), settings, seed, threads, device
-    )
-    identity = {"benchmark": entry.identity, "specs": training.specs.tolist(), "seed": seed, **dataclasses.asdict(settings)}
+    training = _PopulationTraining(entry, np.asarray(specs, dtype=np.float64), settings, seed, threads, device)
+    identity = {
+        "benchmark": entry.identity,
+        "specs": training.specs.tolist(),
+        "seed": seed,
+        **dataclasses.asdict(settings),
+    }
     files = ReplayCheckpoint(checkpoint, identity, checkpoint_every_s, training.replay) if checkpoint else None
     try:
         training.run(files, on_progress, stop)

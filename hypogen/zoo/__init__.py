@@ -1,4 +1,4 @@
-"""Trained experts that come with the project: a folder a benchmark, with the card that says how they came to be.
+"""Trained experts that come with the project: one folder per benchmark, with the card that says how they came to be.
 
 python -m hypogen.zoo list                    # what there is, and how good it is
 python -m hypogen.zoo train cheetah-speed     # make it again from nothing; the same command goes on after a kill
@@ -11,10 +11,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+
+from hypogen.benchmarks import get_benchmark
 from hypogen.errors import did_you_mean
-from hypogen.experts import Experts
+from hypogen.experts import Critic, Experts
+from hypogen.policy import Policy
 
 ROOT = Path(__file__).parent
 _CARD = "card.json"
@@ -39,6 +43,11 @@ class Card:
         seeds: Of these episodes ``[S, E]``.
         digest: Of the experts' files: what a plan calls them by.
         algorithm: Name of the algorithm that trained them.
+        revision: The benchmark's, when they were trained: experts of another meaning of its name are refused.
+        stored: Type of the stored weights of actors and critics; they are loaded as float32.
+        unrounded: Mean returns ``[S]`` of the same episodes with the weights before they were rounded to ``stored``;
+            empty where they were not.
+        cpu_seconds: Processor time of the training, all its parts and threads added up; None where it was not noted.
     """
 
     benchmark: str
@@ -54,6 +63,10 @@ class Card:
     seeds: tuple[tuple[int, ...], ...]
     digest: str
     algorithm: str = "td3"
+    revision: int = 1
+    stored: Literal["float32", "float16"] = "float32"
+    unrounded: tuple[float, ...] = ()
+    cpu_seconds: float | None = None
 
 
 def benchmarks() -> tuple[str, ...]:
@@ -67,19 +80,37 @@ def card(benchmark: str) -> Card:
 
 
 def load(benchmark: str) -> Experts:
-    """The experts of a benchmark's whole grid. ValueError when the zoo has none, or their files were changed."""
-    folder = _folder(benchmark)
-    if digest(folder) != card(benchmark).digest:
+    """The experts of a benchmark's whole grid, in float32.
+
+    Raises ValueError when the zoo has none, their files were changed, or the benchmark has come to mean something else.
+    """
+    folder, entry, revision = _folder(benchmark), card(benchmark), get_benchmark(benchmark).revision
+    if digest(folder) != entry.digest:
         raise ValueError(f"the files in {folder} are not those that its {_CARD} describes: restore them with git")
-    return Experts.load(folder)
+    if entry.revision != revision:
+        raise ValueError(
+            f"the zoo's experts are of revision {entry.revision} of {benchmark}, which is now at revision {revision}: "
+            f"train them again with python -m hypogen.zoo train {benchmark}"
+        )
+    return as_type(Experts.load(folder), torch.float32)
 
 
 def add(experts: Experts, entry: Card, root: Path = ROOT) -> None:
-    """Put experts and their card into the zoo, in place of what was there."""
+    """Put experts and their card into the zoo, in place of what was there; weights are rounded to ``entry.stored``."""
     folder = root / entry.benchmark
-    experts.save(folder)
+    as_type(experts, getattr(torch, entry.stored)).save(folder)
     entry = dataclasses.replace(entry, digest=digest(folder))
     (folder / _CARD).write_text(json.dumps(dataclasses.asdict(entry), indent=1) + "\n")
+
+
+def as_type(experts: Experts, dtype: torch.dtype) -> Experts:
+    """The experts with the weights of actors and critics as ``dtype``, rounded if it is coarser."""
+    actor, critic = experts.actor, experts.critic
+    return dataclasses.replace(
+        experts,
+        actor=Policy(tuple(w.to(dtype) for w in actor.weights), tuple(b.to(dtype) for b in actor.biases)),
+        critic=Critic(tuple(w.to(dtype) for w in critic.weights), tuple(b.to(dtype) for b in critic.biases)),
+    )
 
 
 def digest(folder: Path) -> str:

@@ -46,9 +46,10 @@ FEATURES: dict[str, int] = {name: len(environment.feature_names) for name, envir
 def reward(environment: str, features: Array, speed: Array | float, tolerance: Tolerance | None = None) -> Array:
     """The reward [...] of ``environment`` from ``features`` [..., F] at target ``speed`` [...], which broadcast.
 
-    ``tolerance`` is the benchmark's: None where at least that speed is asked for, else the band around it. ``features`` are those of a step's ``infos["features"]``: a numpy array or a torch tensor, ``speed`` of the same
-    kind or a number. Speeds of 0 have no direction and give NaN. Raises ValueError for an unknown environment or a
-    wrong number of features. Source: the reward in the environment's file.
+    ``features`` are those of a step's ``infos["features"]``: a numpy array or a torch tensor, ``speed`` of the same
+    kind or a number. ``tolerance`` is the benchmark's: None where at least that speed is asked for, else the band
+    around it. Speeds of 0 have no direction and give NaN. Raises ValueError for an unknown environment or a wrong
+    number of features. Source: the reward in the environment's file.
     """
     if environment not in ENVIRONMENTS:
         raise ValueError(f"no reward for environment {environment!r}; known: {', '.join(ENVIRONMENTS)}")

@@ -36,7 +36,7 @@ class Directed:
         self._random = np.random.RandomState(seed)
 
     def moving(self, velocity: float) -> float:
-        """Reward by dm_control's own function, for one number: what :func:`hypogen.envs.mujoco.rewards.moving` gives."""
+        """Reward for one number, by dm_control's own function: what :mod:`hypogen.envs.mujoco.rewards` gives."""
         target = abs(self.speed)
         bounds, margin = (target, float("inf")), target
         if self.tolerance is not None:
