@@ -21,6 +21,8 @@ from hypogen.experts import Critic, Experts
 from hypogen.policy import Policy
 
 ROOT = Path(__file__).parent
+RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "walker-speed": "fast"}
+"""Recipe of a benchmark's experts by the benchmark's name; ``joint`` for all others."""
 _CARD = "card.json"
 _CONTENT = ("actor.safetensors", "critic.safetensors", "experts.json")
 
@@ -68,23 +70,39 @@ class Card:
     unrounded: tuple[float, ...] = ()
     cpu_seconds: float | None = None
 
+    @property
+    def name(self) -> str:
+        """Name of its folder: the benchmark's for experts by its own recipe, else with the recipe behind a dot."""
+        return self.benchmark if self.recipe == recipe_of(self.benchmark) else f"{self.benchmark}.{self.recipe}"
 
-def benchmarks() -> tuple[str, ...]:
-    """Names of the benchmarks that the zoo has experts for."""
+
+def recipe_of(benchmark: str) -> str:
+    """Recipe by which a benchmark's experts are trained unless another one is asked for."""
+    return RECIPE_OF.get(benchmark, "joint")
+
+
+def names() -> tuple[str, ...]:
+    """Names of all experts in the zoo, such as ``cheetah-speed`` and ``cheetah-speed.independent``."""
     return tuple(sorted(path.parent.name for path in ROOT.glob(f"*/{_CARD}")))
 
 
-def card(benchmark: str) -> Card:
-    """The card of a benchmark's experts. ValueError when the zoo has none."""
-    return Card(**json.loads((_folder(benchmark) / _CARD).read_text()))
+def benchmarks() -> tuple[str, ...]:
+    """Names of the benchmarks that the zoo has experts for, trained by the benchmark's own recipe."""
+    return tuple(name for name in names() if "." not in name)
 
 
-def load(benchmark: str) -> Experts:
-    """The experts of a benchmark's whole grid, in float32.
+def card(name: str) -> Card:
+    """The card of the experts called ``name``. ValueError when the zoo has none."""
+    return Card(**json.loads((_folder(name) / _CARD).read_text()))
+
+
+def load(name: str) -> Experts:
+    """The experts called ``name`` of a benchmark's whole grid, in float32.
 
     Raises ValueError when the zoo has none, their files were changed, or the benchmark has come to mean something else.
     """
-    folder, entry, revision = _folder(benchmark), card(benchmark), get_benchmark(benchmark).revision
+    folder, entry = _folder(name), card(name)
+    benchmark, revision = entry.benchmark, get_benchmark(entry.benchmark).revision
     if digest(folder) != entry.digest:
         raise ValueError(f"the files in {folder} are not those that its {_CARD} describes: restore them with git")
     if entry.revision != revision:
@@ -97,7 +115,7 @@ def load(benchmark: str) -> Experts:
 
 def add(experts: Experts, entry: Card, root: Path = ROOT) -> None:
     """Put experts and their card into the zoo, in place of what was there; weights are rounded to ``entry.stored``."""
-    folder = root / entry.benchmark
+    folder = root / entry.name
     as_type(experts, getattr(torch, entry.stored)).save(folder)
     entry = dataclasses.replace(entry, digest=digest(folder))
     (folder / _CARD).write_text(json.dumps(dataclasses.asdict(entry), indent=1) + "\n")
@@ -121,8 +139,8 @@ def digest(folder: Path) -> str:
     return together.hexdigest()[:20]
 
 
-def _folder(benchmark: str) -> Path:
-    known = benchmarks()
-    if benchmark not in known:
-        raise ValueError(f"the zoo has no experts for {benchmark!r}: {did_you_mean(benchmark, known)}")
-    return ROOT / benchmark
+def _folder(name: str) -> Path:
+    known = names()
+    if name not in known:
+        raise ValueError(f"the zoo has no experts for {name!r}: {did_you_mean(name, known)}")
+    return ROOT / name

@@ -25,8 +25,6 @@ from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
 
 EPISODES = 10
-RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "walker-speed": "fast"}
-"""Recipe of a benchmark's experts by the benchmark's name; ``joint`` for all others."""
 ROUNDING_LOSS = 0.005
 """Fraction of the mean return that half precision may cost; where it costs more, the weights are stored as they are."""
 PAPER = {
@@ -48,7 +46,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 @app.command("list")
 def list_() -> None:
     """Print, in Markdown, what there is, every spec's return and deviation, and how the experts were made."""
-    cards = [zoo.card(name) for name in zoo.benchmarks()]
+    cards = [zoo.card(name) for name in zoo.names()]
     typer.echo(summary(cards))
     for card in cards:
         typer.echo(page(card))
@@ -66,11 +64,12 @@ def train_(
 ) -> None:
     """Train the experts of every spec of BENCHMARK by its recipe, and put them into the zoo."""
     torch.set_num_threads(threads)
-    recipe = recipe or RECIPE_OF.get(benchmark, "joint")
+    recipe = recipe or zoo.recipe_of(benchmark)
     if recipe not in RECIPES:
         raise typer.BadParameter(f"unknown recipe {recipe!r}: {did_you_mean(recipe, RECIPES)}")
     entry, settings = get_benchmark(benchmark), resolve(RECIPES[recipe], device)
-    folder = checkpoints / f"{benchmark}-{seed}"
+    own = recipe == zoo.recipe_of(benchmark)
+    folder = checkpoints / f"{benchmark}-{seed}" if own else checkpoints / f"{benchmark}.{recipe}-{seed}"
     surroundings()  # looks at the commit now: the card is to name the one that trains
     clock = _Clock(folder / "seconds.json")
 
@@ -146,7 +145,7 @@ def summary(cards: Sequence[zoo.Card]) -> str:
     for card in cards:
         mean, paper = np.mean(card.returns), PAPER.get(card.benchmark)
         lines.append(
-            f"| {card.benchmark} | {len(card.returns)} | {mean:.2f} | {min(card.returns):.2f} | "
+            f"| {card.name} | {len(card.returns)} | {mean:.2f} | {min(card.returns):.2f} | "
             f"{f'{paper:.2f} | {mean / paper:.1%}' if paper else '- | -'} | {card.recipe} | "
             f"{card.settings['updates']:,} | {card.seconds / 60:.0f} |"
         )
@@ -158,7 +157,7 @@ def page(card: zoo.Card) -> str:
     entry = get_benchmark(card.benchmark)
     names = " × ".join(f"{variable.name} {variable.unit}" for variable in entry.variables)
     lines = [
-        f"## {card.benchmark}",
+        f"## {card.name}",
         "",
         *([f"{entry.note[0].upper()}{entry.note[1:]}.", ""] if entry.note else []),
         f"Mean return {np.mean(card.returns):.2f} over {len(card.returns)} specs (lowest {min(card.returns):.2f}), "

@@ -30,23 +30,23 @@ def test_has_the_benchmark_that_everything_defaults_to() -> None:
     assert "cheetah-speed" in zoo.benchmarks()
 
 
-@pytest.mark.parametrize("benchmark", zoo.benchmarks())
-def test_a_few_experts_reach_exactly_what_their_card_says(benchmark: str) -> None:
-    card, experts = zoo.card(benchmark), zoo.load(benchmark)
-    grid = get_benchmark(benchmark).grid
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_few_experts_reach_exactly_what_their_card_says(name: str) -> None:
+    card, experts = zoo.card(name), zoo.load(name)
+    grid = get_benchmark(card.benchmark).grid
     assert np.array_equal(experts.specs, grid)
     assert len(card.returns) == len(card.deviations) == len(card.seeds) == len(grid)
     few = [0, len(grid) // 3, len(grid) - 1]
     seeds = [card.seeds[spec] for spec in few]
-    returns = rollout(benchmark, grid[few], experts.actor.select(few), seeds).returns
+    returns = rollout(card.benchmark, grid[few], experts.actor.select(few), seeds).returns
     expected = [card.returns[spec] for spec in few]
     # Another processor may round a product otherwise, and a gait amplifies that over a thousand steps.
     assert np.allclose(returns.mean(axis=1), expected, rtol=0.03), (returns.mean(axis=1), expected)
 
 
-@pytest.mark.parametrize("benchmark", zoo.benchmarks())
-def test_was_made_by_the_recipe_as_it_is_now(benchmark: str) -> None:
-    card = zoo.card(benchmark)
+@pytest.mark.parametrize("name", zoo.names())
+def test_was_made_by_the_recipe_as_it_is_now(name: str) -> None:
+    card = zoo.card(name)
     now = dataclasses.asdict(RECIPES[card.recipe])
     assert {**card.settings, "precision": now["precision"]} == now
     assert card.seconds > 0 and card.git_commit
@@ -67,10 +67,10 @@ def test_the_papers_returns_are_those_of_its_table() -> None:
     assert means == PAPER
 
 
-@pytest.mark.parametrize("benchmark", zoo.benchmarks())
-def test_rounding_costs_nothing_that_matters(benchmark: str) -> None:
-    card, experts = zoo.card(benchmark), zoo.load(benchmark)
-    stored = load_file(zoo.ROOT / benchmark / "actor.safetensors")
+@pytest.mark.parametrize("name", zoo.names())
+def test_rounding_costs_nothing_that_matters(name: str) -> None:
+    card, experts = zoo.card(name), zoo.load(name)
+    stored = load_file(zoo.ROOT / name / "actor.safetensors")
     assert {str(tensor.dtype) for tensor in stored.values()} == {f"torch.{card.stored}"}
     weights = [*experts.actor.weights, *experts.actor.biases, *experts.critic.weights, *experts.critic.biases]
     assert {weight.dtype for weight in weights} == {torch.float32}
@@ -79,18 +79,18 @@ def test_rounding_costs_nothing_that_matters(benchmark: str) -> None:
         assert np.mean(card.returns) >= (1 - ROUNDING_LOSS) * np.mean(card.unrounded)
 
 
-@pytest.mark.parametrize("benchmark", zoo.benchmarks())
-def test_has_a_learning_curve_that_ends_at_the_last_update(benchmark: str) -> None:
-    card, curve = zoo.card(benchmark), zoo.load(benchmark).curve
+@pytest.mark.parametrize("name", zoo.names())
+def test_has_a_learning_curve_that_ends_at_the_last_update(name: str) -> None:
+    card, curve = zoo.card(name), zoo.load(name).curve
     assert {row["spec"] for row in curve} == set(range(len(card.returns)))
     assert max(row["update"] for row in curve) == card.settings["updates"]
 
 
-@pytest.mark.parametrize("benchmark", zoo.benchmarks())
-def test_the_readme_has_every_card(benchmark: str) -> None:
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_readme_has_every_card(name: str) -> None:
     text = (zoo.ROOT / "README.md").read_text()
-    assert page(zoo.card(benchmark)) in text
-    assert summary([zoo.card(name) for name in zoo.benchmarks()]) in text
+    assert page(zoo.card(name)) in text
+    assert summary([zoo.card(each) for each in zoo.names()]) in text
 
 
 def test_experts_of_another_meaning_of_the_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
