@@ -169,6 +169,16 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
         "joint": dataclasses.replace(
             _FAST, updates=60_000, joint_fraction=1.0, joint_batch_size=8, evaluate_every=5000
         ),
+        "few": dataclasses.replace(
+            _FAST,
+            updates=60_000,
+            joint_fraction=1.0,
+            joint_agents=2,
+            joint_batch_size=32,
+            environments=4,
+            replay_capacity=20_000,
+            evaluate_every=5000,
+        ),
     }
 )
 """Settings by name: the paper's own, and ours, which trade the paper's updates for shared experience.
@@ -176,7 +186,8 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
 ``fast`` lets agents that serve neighbouring specs part into one expert per spec at the end. ``joint`` never does: each
 expert is what its agent is at its spec. On cheetah-speed the updates after the parting raised the mean of the best
 evaluations from 896 to 898, and they take several times as long as those before; where lengths vary, specs share no
-transitions once they have parted. ``independent`` has the budget of ``fast``, but its experts share nothing from the
+transitions once they have parted. ``few`` is ``joint`` for a grid of about ten specs, with four worlds for each.
+``independent`` has the budget of ``fast``, but its experts share nothing from the
 first update on: own weights, own transitions, own random numbers.
 """
 

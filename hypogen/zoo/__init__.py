@@ -21,7 +21,7 @@ from hypogen.experts import Critic, Experts
 from hypogen.policy import Policy
 
 ROOT = Path(__file__).parent
-RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast"}
+RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "finger-exact-speed": "few"}
 """Recipe of a benchmark's experts by the benchmark's name; ``joint`` for all others."""
 _CARD = "card.json"
 _CONTENT = ("actor.safetensors", "critic.safetensors", "experts.json")

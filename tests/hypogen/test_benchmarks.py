@@ -72,7 +72,6 @@ def test_identity_is_the_name_until_the_meaning_changes(benchmark):
 def test_exact_speeds_are_ours_and_say_so(name):
     benchmark = get_benchmark(name)
     assert not benchmark.published and benchmark.tolerance is not None and benchmark.note.startswith("ours")
-    assert len(benchmark.grid) == len(get_benchmark(name.replace("exact-", "")).grid)
     assert np.array_equal(benchmark.grid, -benchmark.grid[::-1])
 
 

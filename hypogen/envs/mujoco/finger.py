@@ -1,4 +1,14 @@
-"""Finger: spin a hinge at a target speed (rad/s), with a finger of a given length (m). dm_control's, 2 actuators."""
+"""Finger: spin a hinge at a target speed (rad/s), with a finger of a given length (m). dm_control's, 2 actuators.
+
+The paper's table 6 states a target of 15 rad/s for the lengths. Its own numbers contradict that: a higher target never
+raises the reward, so over the lengths experts cannot return more at 15 rad/s than on average at 1 to 15 rad/s; yet
+table 1 has them at 959.42, against 913.40 on speed-length. The authors' code sets the target of its length experiments
+to 1. So ``finger-length`` asks for 1 rad/s, and ``finger-length-at-15`` for what the table states.
+
+``finger-exact-speed`` is ours, outside the paper's tables: spinning faster than asked earns less. The band is wide and
+the grid coarse, since no agent can keep a speed closely: left alone, the spinner slows from 10 to 5 rad/s in 0.4 s, and
+the observation does not hold its angle, by which the finger would have to time its pushes.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +95,7 @@ ENVIRONMENT = MujocoEnvironment(
         "length": {"length": spaced(0.1, 0.4, 0.01)},
         "speed-length": {"speed": spaced(1, 15, 1), "length": spaced(0.1, 0.4, 0.05)},
         "length-at-15": {"length": spaced(0.1, 0.4, 0.01)},
-        "exact-speed": {"speed": spaced(-15, 15, 1, without=(0.0,))},
+        "exact-speed": {"speed": spaced(-15, 15, 3, without=(0.0,))},
     },
     terms={
         "length": Terms(
@@ -98,7 +108,7 @@ ENVIRONMENT = MujocoEnvironment(
             note="target 15 rad/s, as the paper's table 6 states; the paper has no numbers that were measured there",
         ),
         "exact-speed": Terms(
-            tolerance=Tolerance(slack=1.5, slack_share=0.1, margin=1.5, margin_share=0.1),
+            tolerance=Tolerance(slack=3.0, slack_share=0.15, margin=3.0, margin_share=0.15),
             published=False,
             note="ours: spinning faster than asked earns less",
         ),
