@@ -187,8 +187,8 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
 expert is what its agent is at its spec. On cheetah-speed the updates after the parting raised the mean of the best
 evaluations from 896 to 898, and they take several times as long as those before; where lengths vary, specs share no
 transitions once they have parted. ``few`` is ``joint`` for a grid of about ten specs, with four worlds for each.
-``independent`` has the budget of ``fast``, but its experts share nothing from the
-first update on: own weights, own transitions, own random numbers.
+``independent`` has the budget of ``fast``, but its experts share nothing from the first update on: own weights, own
+transitions, own random numbers.
 """
 
 
