@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, run_row
 
 from results.problems import ResultsError
 from results.rows import to_table
 from results.schema import BENCHMARKS, CURVES, EPISODES, EXPERIMENTS, METHODS, PROVENANCE, RUNS, TABLES
+from tests.helpers.result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, run_row
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
