@@ -15,8 +15,11 @@ class SweepFailed(Exception):
     """Something that was asked for could not be made. The command prints it and exits with status 1."""
 
 
-class Interrupted(Exception):
-    """A signal asked the sweep to end. The command says how to go on and exits with 128 and the signal's number."""
+class Interrupted(BaseException):
+    """A signal asked the sweep to end. The command says how to go on and exits with 128 and the signal's number.
+
+    As KeyboardInterrupt it is no Exception: whatever code the signal arrives in must not take it for an error of its.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}: the same command continues from what is done")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wai
     from orchestrator.artifacts.store import Store
     from orchestrator.execution.execution import Session
     from orchestrator.execution.state import ExecutionState
+    from orchestrator.execution.stopping import StopRequest
     from orchestrator.planning.plan import Plan
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -54,11 +55,13 @@ def main(
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
     from orchestrator.exceptions import Interrupted, SweepFailed, UserError
+    from orchestrator.execution.stopping import StopRequest
     from results.problems import ResultsError
 
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-        sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run))
+        with StopRequest().listening() as stop:
+            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, stop))
     except (UserError, ResultsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -78,6 +81,7 @@ def sweep(
     address: str | None,
     max_concurrent: int,
     dry_run: bool,
+    stop: StopRequest,
 ) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
     from rich.console import Console
@@ -89,33 +93,31 @@ def sweep(
     from orchestrator.execution import search
     from orchestrator.execution.cluster import choose, connected
     from orchestrator.execution.execution import Session
-    from orchestrator.execution.stopping import StopRequest
     from orchestrator.planning.plan import build
 
     console = Console(soft_wrap=True)
-    with StopRequest().listening() as stop:
-        source = loading.load(path, profile, assignments)
-        loading.expand(source)  # everything that can be wrong with the file is found here
-        loading.check_profiles(path)
-        store, where = Store(storage), choose(address)
-        if dry_run:
-            print_dry_run(console, source, store, where)
-            return 0
-        store.check_writable()
-        for note in where.notes:
-            console.print(note, highlight=False, markup=False)
-        session = Session(store, console, stop, Progress, max_concurrent)
-        found = search.stored(source, store)
-        if found is not None:
+    source = loading.load(path, profile, assignments)
+    loading.expand(source)  # everything that can be wrong with the file is found here
+    loading.check_profiles(path)
+    store, where = Store(storage), choose(address)
+    if dry_run:
+        print_dry_run(console, source, store, where)
+        return 0
+    store.check_writable()
+    for note in where.notes:
+        console.print(note, highlight=False, markup=False)
+    session = Session(store, console, stop, Progress, max_concurrent)
+    found = search.stored(source, store)
+    if found is not None:
+        plan = build(loading.expand(found))
+        if (state := _made(plan, store)) is not None:
+            return _close(state, session)
+    with connected(where):
+        console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
+        if found is None:
+            found = search.run(source, session)
             plan = build(loading.expand(found))
-            if (state := _made(plan, store)) is not None:
-                return _close(state, session)
-        with connected(where):
-            console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
-            if found is None:
-                found = search.run(source, session)
-                plan = build(loading.expand(found))
-            return _execute(plan, session)
+        return _execute(plan, session)
 
 
 def _made(plan: Plan, store: Store) -> ExecutionState | None:

@@ -1,7 +1,7 @@
-"""What was measured: the tables of runs and episodes, their statistics, and the paper's tables as SQL.
+"""Measurements: the tables of runs and episodes, their statistics, and the paper's tables as SQL.
 
     store = ResultStore("runs/results")            # or "s3://bucket/runs/results"
-    store.write("episodes", key, rows)             # one Parquet file a writer
+    store.write("episodes", key, rows)             # one Parquet file per writer
     store.frame("SELECT method, avg(return) FROM episodes JOIN runs USING (run) GROUP BY method")
     print(render("main", store, experiment="quickstart"))
 

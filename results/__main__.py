@@ -21,7 +21,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print comma separated values, 
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT over runs, episodes, curves, experiments, provenance.")],
+    sql: Annotated[str, typer.Argument(help="A SELECT over the tables that `tables` lists.")],
     storage: Storage = "runs",
     markdown: Markdown = False,
     latex: Latex = False,
@@ -85,7 +85,7 @@ def publish(
     to: Annotated[str, typer.Option(help="A storage to copy them to, such as results/published.")],
     storage: Storage = "runs",
 ) -> None:
-    """Copy an experiment's rows, with their provenance, into one compact file a table, to be kept in git."""
+    """Copy an experiment's rows, with their provenance, into one compact file per table, to be kept in git."""
     with _plain_errors():
         from results.publish import publish as copied
         from results.result_store import ResultStore, open_results

@@ -27,7 +27,7 @@ def render(name: str, store: ResultStore, *, experiment: str | None = None, form
 
 
 def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Grid:
-    """The same as values. Conditions that all rows share become notes; of the settings, those that differ are left."""
+    """The same table as values. Conditions that all rows share become notes; only settings that differ are shown."""
     sql = statement(name)
     if experiment is not None:
         _require(store, "experiment", experiment, "experiments")
@@ -37,8 +37,8 @@ def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Gri
 def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None, experiment: str | None = None) -> Grid:
     """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
 
-    A row a benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
-    method, benchmark or experiment that is not there, for a method against itself, and where the two never meet.
+    One row per benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
+    method, benchmark or experiment that is not there, for a method against itself, and where nothing can be paired.
     """
     if experiment is not None:
         _require(store, "experiment", experiment, "experiments")
@@ -53,8 +53,8 @@ def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None,
     answer = _answered(store, sql, f"{title_of(sql)}: {a} (a) against {b} (b)", asked)
     if not answer.rows:
         raise ResultsError(
-            f"{a} and {b} never met: there is no split and test spec on which both were rolled out with the same "
-            "experts, training and other settings that both have. Run an experiment with both under `methods:`"
+            f"{a} and {b} cannot be compared: there is no split and test spec on which both were rolled out with the "
+            "same experts, training and other settings that both have. Run an experiment with both under `methods:`"
         )
     return answer
 
@@ -80,7 +80,7 @@ def _require(store: ResultStore, column: str, value: str, table: str) -> None:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Its values, maps as dicts: pyarrow gives them as lists of pairs."""
+    """Values of a column, maps as dicts: pyarrow gives them as lists of pairs."""
     values = column.to_pylist()
     if not pa.types.is_map(column.type):
         return values

@@ -36,11 +36,11 @@ class Grid:
         return [bool(column) and all(map(_is_number, column)) for column in values]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
-def as_text(value: Any, decimals: int | None = None) -> str:
+def as_text(value: object, decimals: int | None = None) -> str:
     """One value for a person: floats with `decimals` places or six digits, lists and maps by their items."""
     if value is None or value == {}:
         return "-"
@@ -117,7 +117,7 @@ def comma_separated(grid: Grid) -> str:
     return sink.getvalue()
 
 
-def _exact(value: Any) -> str:
+def _exact(value: object) -> str:
     return repr(value) if isinstance(value, float) else as_text(value)
 
 

@@ -1,4 +1,4 @@
--- What the tables in tables/ are written with. Every connection of ResultStore.connect() has these.
+-- Macros for the tables in tables/. Every connection of ResultStore.connect() has these.
 
 -- The settings (MAP) without the one called `name`, whatever group it belongs to: 'seed' drops 'split.seed' as well.
 CREATE MACRO without(settings, name) AS map_from_entries(
@@ -22,7 +22,7 @@ CREATE MACRO chosen_runs(name) AS TABLE (
     WHERE name IS NULL OR run IN (SELECT run FROM experiments WHERE experiment = name)
 );
 
--- One row a run, split and spec, over the runs of experiment `name` (NULL: all runs).
+-- One row per run, split and spec, over the runs of experiment `name` (NULL: all runs).
 --   measure           what an episode counts as: 'return'; 'success' (%); 'steps' until success, 200 where it fails. With
 --                     '_std', the deviation over a spec's episodes takes the place of their mean
 --   part              of which specs: 'test', those of them 'in' or 'out' of distribution, or 'train'
@@ -33,7 +33,7 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 --   success, failed   fractions of all of the spec's episodes;  length: their mean, in control steps
 --   the other columns name what was rolled out. Rows may be averaged only where all of these agree.
 -- An expert has no split of its own: its rows are its episodes on these specs of every split whose generators learned
--- from it, once a split, labelled as there. Experiments may share experts: of expert runs that were rolled out alike, one
+-- from it, once per split, labelled as there. Experiments may share experts: of expert runs that were rolled out alike, one
 -- counts, and only if it was rolled out on all of the split's specs, as often as the generators were. An expert that no
 -- generator here learned from keeps its own test specs.
 CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
@@ -102,7 +102,7 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
     FROM asked JOIN rolled_out USING (run, spec_index)
 );
 
--- One row a set of scores that may be averaged, with its `summary`, and how many of all its episodes failed (%).
+-- One row per set of scores that may be averaged, with its `summary`, and how many of all its episodes failed (%).
 CREATE MACRO summaries(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
     SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score),
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
@@ -112,7 +112,7 @@ CREATE MACRO summaries(name, measure := 'return', part := 'test', succeeded := f
 );
 
 -- The summaries of the generators that have the setting `setting`: its `value`, and `settings` without it.
--- Of an experiment: all of them. Of the whole store (name NULL): those where the setting was swept, that is, where it takes
+-- An experiment has all of them. The whole store (name NULL) has those where the setting was swept, that is, where it takes
 -- two values or more while everything else stays the same; the number of training specs may follow the train fraction,
 -- and the number of parameters any setting.
 CREATE MACRO swept(name, setting) AS TABLE (
@@ -126,7 +126,7 @@ CREATE MACRO swept(name, setting) AS TABLE (
     QUALIFY name IS NOT NULL OR min(value) OVER alike <> max(value) OVER alike
 );
 
--- One row a number `measure` of the paper's table `of_table`, with its deviation where the table has one.
+-- One row per number `measure` of the paper's table `of_table`, with its deviation where the table has one.
 CREATE MACRO printed(of_table, measure) AS TABLE (
     SELECT environment, context, benchmark, method, setting,
         any_value(value) FILTER (metric = measure) AS paper,
@@ -145,7 +145,7 @@ CREATE MACRO beside(summary, paper, paper_std, failed) AS {
     paper_std: paper_std, failed: failed, splits: summary.splits, specs: summary.specs, episodes: summary.episodes
 };
 
--- A table of the paper with a row a benchmark and method: every row of ours on its benchmarks, and what only the paper has.
+-- A table of the paper with a row per benchmark and method: every row of ours on its benchmarks, and what only the paper has.
 CREATE MACRO compared(name, of_table, measure, part := 'test', succeeded := false) AS TABLE (
     WITH theirs AS (SELECT benchmark, method, paper, paper_std FROM printed(of_table, measure)),
     ours AS (
@@ -158,7 +158,7 @@ CREATE MACRO compared(name, of_table, measure, part := 'test', succeeded := fals
     FROM ours FULL JOIN theirs USING (benchmark, method)
 );
 
--- The same for a table with a row a value of `setting`, over any benchmark on which it was swept.
+-- The same for a table with a row per value of `setting`, over any benchmark on which it was swept.
 CREATE MACRO compared_sweep(name, of_table, setting) AS TABLE (
     WITH theirs AS (
         SELECT benchmark, method, split_part(theirs.setting, '=', 2)::DOUBLE AS value, paper, paper_std
@@ -171,7 +171,7 @@ CREATE MACRO compared_sweep(name, of_table, setting) AS TABLE (
     FROM ours FULL JOIN theirs USING (benchmark, method, value)
 );
 
--- What was probed while the runs trained, or of a trained one: one row a metric and epoch of runs that may be averaged, and
+-- Probes of runs in training and of trained ones: one row per metric and epoch of runs that may be averaged, and
 -- whether it is the metric's `last`. A run is one number here: the `summary` is over splits, its interval draws splits again.
 CREATE MACRO probed(name) AS TABLE (
     WITH points AS (
@@ -194,7 +194,7 @@ CREATE MACRO probed(name) AS TABLE (
     FROM averaged
 );
 
--- Of the runs, by benchmark, method and size: the `capacity` that tables 15 to 17 call it. 'augmented' has at least half of
+-- Capacity of the runs, by benchmark, method and size, in the words of tables 15 to 17. 'augmented' has at least half of
 -- HyPoGen's parameters on the benchmark (the paper's 70 million where there is no HyPoGen); HyPoGen and experts are both.
 CREATE MACRO capacities(name) AS TABLE (
     WITH chosen AS (FROM chosen_runs(name)),
@@ -224,7 +224,7 @@ CREATE MACRO compared_capacity(name, of_table, measure, part, specs, wanted) AS 
     FROM ours FULL JOIN theirs USING (benchmark, method)
 );
 
--- Of two MAPs: whether they agree on every key that both have, and what only the first has.
+-- Two MAPs: whether they agree on every key that both have, and the entries that only the first has.
 CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
     lambda entry: map_contains(others, entry.key) AND others[entry.key] IS DISTINCT FROM entry.value)) = 0;
 

@@ -1,4 +1,4 @@
-"""What of a table's columns a person needs: those that tell rows apart; the rest stands above the table, once."""
+"""Columns worth printing: those that tell rows apart. Whatever all rows share stands above the table, once."""
 
 from __future__ import annotations
 
@@ -109,5 +109,5 @@ def _telling(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], li
     return [column for column in columns if column not in hidden], shared
 
 
-def _is_there(value: Any) -> bool:
+def _is_there(value: object) -> bool:
     return value is not None and value is not False and value != {}

@@ -1,4 +1,4 @@
-"""The Parquet store: one file a writer, written whole or not at all; DuckDB only reads it."""
+"""The Parquet store: one file per writer, written whole or not at all; DuckDB only reads it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ResultStore:
         self._files, self._base = _filesystem(self.root)
 
     def write(self, table: str, key: str, rows: Sequence[Row] | pa.Table, *, replace: bool = False) -> None:
-        """Store `rows` as the file `key` of `table`. Nobody ever reads half of it, whenever the writer is killed.
+        """Store `rows` as the file `key` of `table`. Readers never see half of it, even if the writer is killed.
 
         The same rows again, in any order, are no error and touch nothing. Other rows under a key that is taken raise
         ResultsError, unless `replace`. In a table that is not `deterministic` (`provenance`, whose clocks differ each

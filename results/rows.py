@@ -63,17 +63,17 @@ def _checked(schema: TableSchema, column: Column, number: int, row: Row) -> Any:
     return value
 
 
-def _refused(schema: TableSchema, column: Column, number: int, value: Any, expected: str) -> ResultsError:
+def _refused(schema: TableSchema, column: Column, number: int, value: object, expected: str) -> ResultsError:
     shown = repr(value)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return ResultsError(f"table {schema.name}, row {number}, column {column.name}: {expected}, got {shown}")
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and -(2**63) <= int(value) < 2**63
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -86,7 +86,7 @@ _IS: dict[pa.DataType, Callable[[Any], bool]] = {
 }
 
 
-def _is(kind: pa.DataType, value: Any) -> bool:
+def _is(kind: pa.DataType, value: object) -> bool:
     if pa.types.is_list(kind):
         return isinstance(value, (list, tuple, np.ndarray)) and all(_is(kind.value_type, item) for item in value)
     return _IS[kind](value)

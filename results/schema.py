@@ -83,11 +83,11 @@ RUNS = TableSchema(
         Column("train_specs", INTEGER, "specs that train", "specs"),
         Column("test_specs", INTEGER, "specs that test", "specs"),
         Column("settings", TEXT, "every setting of method, policy, training and split, dotted names", json=True),
-        Column("overrides", TEXT, "those of the settings that differ from their defaults", json=True),
+        Column("overrides", TEXT, "settings that differ from their defaults", json=True),
         Column("epochs", INTEGER, "passes over the training data", "epochs", nullable=True),
         Column("steps", INTEGER, "optimiser steps", "steps", nullable=True),
         Column("batch_size", INTEGER, "samples in an optimiser step", "samples", nullable=True),
-        Column("learning_rate", REAL, "of the optimiser", nullable=True),
+        Column("learning_rate", REAL, "learning rate of the optimiser", nullable=True),
         Column("selection", TEXT, "which checkpoint was rolled out: final, or best_test to compare with the paper"),
         Column("few_shot", FLAG, "whether the method adapts on demonstrations of the test specs"),
         Column("parameters", INTEGER, "trainable numbers of the method", "parameters"),
@@ -219,5 +219,5 @@ TABLES: dict[str, TableSchema] = {table.name: table for table in (*_MEASURED, *D
 
 
 def described(tables: Sequence[TableSchema] = (*TABLES.values(), PAPER)) -> str:
-    """One line a table, with its columns: what a person needs to write a query."""
+    """One line per table, with its columns: enough to write a query."""
     return "\n".join(f"  {table.name}: {', '.join(table.names)}" for table in tables)

@@ -16,23 +16,23 @@ REPETITIONS = 5000
 
 
 class Summary(TypedDict):
-    """What a table says about a set of scores; None where there is nothing to compute it from."""
+    """Statistics of a set of scores, as tables show them; None where there is nothing to compute it from."""
 
-    mean: float | None  # of the splits' means, each a mean of its specs' means
+    mean: float | None  # mean of the splits' means, each a mean of its specs' means
     std_episodes: float | None  # over a spec's episodes; averaged over specs, then splits
     std_specs: float | None  # over a split's specs' means; averaged over splits
     std_splits: float | None  # over the splits' means
     low_95: float | None  # 95 % bootstrap interval of the mean, stratified by split
     high_95: float | None
     in_mean: float | None  # the mean of the specs in distribution
-    out_mean: float | None  # and of those out of it
+    out_mean: float | None  # the mean of those out of it
     splits: int
     specs: int  # specs rolled out; one that is tested in two splits counts twice
     episodes: int
 
 
 def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
-    """Statistics of `scores`, one a spec and split (and run): `split` (None is a split too), `mean` and `deviation`
+    """Statistics of `scores`, one per spec and split (and run): `split` (None is a split too), `mean` and `deviation`
     (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`. A score whose mean is
     None, of a spec without an episode that counts, is left out."""
     scores = [score for score in scores if score["mean"] is not None]
@@ -70,12 +70,12 @@ class Comparison(TypedDict):
     improvement_low_95: float | None
     improvement_high_95: float | None
     splits: int
-    pairs: int  # specs, each counted once a split
+    pairs: int  # specs, each counted once per split
     episodes: int  # of a
 
 
 def compare(pairs: Sequence[Mapping[str, Any]]) -> Comparison:
-    """Statistics of `pairs`, one a split and spec: `split`, and the episodes' outcomes of both methods, `a` and `b`.
+    """Statistics of `pairs`, one per split and spec: `split`, and the episodes' outcomes of both methods, `a` and `b`.
 
     The probability of improvement is rliable's (Agarwal et al. 2021, after Mann and Whitney), with specs as tasks and
     episodes as runs; the interval here is over specs, within their splits, as in `stratified_interval`.

@@ -1,4 +1,4 @@
-"""The tables that can be printed: one .sql file each under tables/, its first line a comment with the title.
+"""Tables that can be printed: one .sql file per table under tables/, its first line a comment with the title.
 
 Cheap to import: an experiment's `table` is checked before anything starts.
 """

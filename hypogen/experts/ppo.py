@@ -118,8 +118,7 @@ class _PPOTraining:
         while not self._curve or not finished(self._curve, settings):
             if self._due():
                 self._evaluate()
-                if files:
-                    files.save(self.state())
+                self._save(files)
                 continue
             self._algorithm.train()
             self._steps += settings.batch_size
@@ -128,8 +127,7 @@ class _PPOTraining:
                 values = {"mean_return": last["return"], "success": last["success"]}
                 on_progress({"update": self._steps, "updates": settings.steps, **values})
             if stop is not None and stop():
-                if files:
-                    files.save(self.state())
+                self._save(files)
                 raise Stopped(f"PPO on {self._benchmark.name} {self._spec} stopped after {self._steps:,} steps")
         actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
         return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
@@ -142,13 +140,22 @@ class _PPOTraining:
 
     def _evaluate(self) -> None:
         actor, _ = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in (*actor.weights, *actor.biases)):
-            raise Diverged(f"PPO on {self._benchmark.name} {self._spec}: a weight is NaN after {self._steps} steps")
+        self._require_finite()
         sequence = np.random.SeedSequence([self._seed, self._steps])
         seeds = sequence.generate_state(self._settings.evaluation_episodes).astype(np.int64)[None]
         episodes = rollout(self._benchmark.name, self._spec[None], actor, seeds, self._threads)
         mean_return, success = float(episodes.returns.mean()), float(episodes.success.mean())
         self._curve.append({"update": self._steps, "spec": 0, "return": mean_return, "success": success})
+
+    def _require_finite(self) -> None:
+        weights = _learner(self._algorithm).module[DEFAULT_MODULE_ID].state_dict().values()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+            raise Diverged(f"PPO on {self._benchmark.name} {self._spec}: a weight is NaN after {self._steps} steps")
+
+    def _save(self, files: Checkpoint | None) -> None:
+        if files is not None:
+            self._require_finite()
+            files.save(self.state())
 
     def state(self) -> dict[str, Any]:
         """Everything that the next batches depend on, but for the worlds and the random numbers."""

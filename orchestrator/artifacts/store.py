@@ -17,10 +17,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -28,6 +30,8 @@ import pyarrow.fs as pafs
 from orchestrator.exceptions import UserError
 
 MANIFEST = "artifact.json"
+REMOTE_SCHEMES = ("s3", "gs")
+GCS_PATIENCE = timedelta(seconds=2)
 FULL_BYTES = 64 * 2**20
 """Less free space than this is a full disk: a checkpoint would not fit."""
 
@@ -40,15 +44,12 @@ class Store:
         self.given = self.uri = uri
         self.local = "://" not in uri or uri.startswith("file://")
         if self.local:
-            root = Path(uri.removeprefix("file://")).expanduser().resolve()
+            root = _local_root(uri)
             self.fs: pafs.FileSystem = pafs.LocalFileSystem()
             self.uri = self.root = str(root)
             self._cache = root
         else:
-            try:
-                self.fs, self.root = pafs.FileSystem.from_uri(uri)
-            except (OSError, ValueError) as error:
-                raise UserError(f"--storage {uri}: {error}. Give a folder, or a URL like s3://bucket/folder.") from None
+            self.fs, self.root = _remote_root(uri)
             digest = hashlib.sha256(uri.encode()).hexdigest()[:12]
             self._cache = Path(tempfile.gettempdir()) / f"hypogen-{os.getuid()}" / digest
 
@@ -71,7 +72,7 @@ class Store:
                 stream.write(b"writable")
             self.fs.delete_file(probe)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = error.strerror or _first_line(error)
             raise UserError(
                 f"--storage {self.given}: cannot be written ({reason}). Give a folder that you may write to."
             ) from None
@@ -218,6 +219,41 @@ class Workspace:
         """All files but the clock's, the one that was written last at the end."""
         files = [file for file in self.folder.rglob("*") if file.is_file() and file != self._clock]
         return sorted(files, key=lambda file: file.stat().st_mtime)
+
+
+def _local_root(uri: str) -> Path:
+    """The folder that a path or ``file://`` URL names. UserError for a file, and for a URL that lacks a slash."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", uri) and "://" not in uri:
+        scheme, _, rest = uri.partition(":/")
+        raise UserError(f"--storage {uri}: a URL has two slashes: {scheme}://{rest}. Or give a folder as ./{uri}.")
+    root = Path(uri.removeprefix("file://")).expanduser().resolve()
+    blocked = next((path for path in (root, *root.parents) if path.exists() and not path.is_dir()), None)
+    if blocked is not None:
+        raise UserError(
+            f"--storage {uri}: cannot be written: {blocked} is not a folder. Give one that you may write to."
+        )
+    return root
+
+
+def _remote_root(uri: str) -> tuple[pafs.FileSystem, str]:
+    """File system and path of a URL. UserError for a scheme that is not known, or that cannot be opened."""
+    scheme, _, path = uri.partition("://")
+    if scheme not in REMOTE_SCHEMES:
+        known = ", ".join(f"{name}://" for name in REMOTE_SCHEMES)
+        raise UserError(f"--storage {uri}: unknown scheme {scheme}://. Known: {known}; or give a folder.")
+    try:
+        if scheme == "gs":  # which by default looks for credentials for many minutes
+            pafs.GcsFileSystem(retry_time_limit=GCS_PATIENCE).get_file_info(path.partition("/")[0])
+        return pafs.FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--storage {uri}: {_first_line(error)}. Give a folder, or a URL like s3://bucket/folder."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """As much of an error as a person reads: cloud libraries write pages."""
+    return str(error).splitlines()[0][:200]
 
 
 def write_text(path: Path, text: str) -> None:

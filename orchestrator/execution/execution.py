@@ -25,7 +25,8 @@ from orchestrator.execution.estimate import Estimate
 from orchestrator.execution.measured import write_run
 from orchestrator.execution.rollout_pool import Pool
 from orchestrator.execution.state import ExecutionState
-from orchestrator.execution.stopping import StopRequest, start_switch
+from orchestrator.execution.stopping import StopRequest
+from orchestrator.execution.switch import start_switch
 from orchestrator.execution.trainings import discard_left, train
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run

@@ -47,7 +47,8 @@ from orchestrator.config.yaml_source import YamlSource
 from orchestrator.exceptions import ConfigError, SweepFailed
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.execution import Session
-from orchestrator.execution.stopping import StopRequest, asking, start_switch
+from orchestrator.execution.stopping import StopRequest
+from orchestrator.execution.switch import asking, start_switch
 from orchestrator.execution.trainings import placement, run_tune
 from orchestrator.planning.inputs import demonstrations_of, experts_of, method_of
 from orchestrator.planning.plan import Plan

@@ -1,6 +1,6 @@
 """Stopping: SIGINT and SIGTERM make a sweep leave checkpoints and end; a second signal ends it at once.
 
-The driver notes the signal, hands out no more work, and tells the trials through an actor; each training writes a
+The driver notes the signal, hands out no more work, and tells the trials (``execution.switch``); each training writes a
 checkpoint at its next safe point. Nothing that was made is lost.
 """
 
@@ -10,17 +10,13 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
-
-import ray
-from ray.actor import ActorHandle
 
 from orchestrator.exceptions import Interrupted
 
 GRACE_S = 60.0
 """Time that trainings have to reach their next safe point."""
-ASK_EVERY_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -80,40 +76,3 @@ class StopRequest:
         if not self._patient or self.number is not None:
             raise Interrupted(number)
         self.number, self._since = number, time.monotonic()
-
-
-class Switch:
-    """A Ray actor that says whether trainings should stop."""
-
-    def __init__(self) -> None:
-        self._on = False
-
-    def turn_on(self) -> None:
-        """From now on they should."""
-        self._on = True
-
-    def is_on(self) -> bool:
-        """Whether they should."""
-        return self._on
-
-
-def start_switch() -> ActorHandle:
-    """A switch that is off."""
-    switch: ActorHandle = ray.remote(Switch).options(num_cpus=0, max_restarts=-1).remote()  # type: ignore[assignment]
-    return switch
-
-
-def asking(switch: ActorHandle) -> Callable[[], bool]:
-    """A function that asks a switch at most once in ``ASK_EVERY_S``, as cheap as trainings need it."""
-    asked, answer = time.monotonic(), False
-
-    def ask() -> bool:
-        nonlocal asked, answer
-        now = time.monotonic()
-        if not answer and now - asked >= ASK_EVERY_S:
-            asked = now
-            with contextlib.suppress(ray.exceptions.RayError):  # it is being restarted
-                answer = bool(ray.get(switch.is_on.remote(), timeout=10))
-        return answer
-
-    return ask

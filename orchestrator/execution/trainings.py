@@ -29,7 +29,8 @@ from orchestrator.artifacts.store import Store
 from orchestrator.config.sections import Resources, TaskResources
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.state import ExecutionState
-from orchestrator.execution.stopping import StopRequest, asking
+from orchestrator.execution.stopping import StopRequest
+from orchestrator.execution.switch import asking
 
 PENDING_TRIALS = 8
 """Trainings that Tune holds ready beyond those that run, so that an autoscaler sees the demand."""

@@ -1,6 +1,6 @@
 """The paper's figures, drawn from the tables: `draw("figure5", store).savefig("figure5.png")`.
 
-A figure is a function in a module here and an entry in FIGURES. What has no rows leaves a gap, never a zero.
+A figure is a function in a module here and an entry in FIGURES. Missing rows leave a gap, never a zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from results.result_store import ResultStore
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure: what it shows, and what draws it from a store and the name of an experiment (None: everything)."""
+    """A figure: its title, and the function that draws it from a store and an experiment's name (None: everything)."""
 
     title: str
     draw: Callable[[ResultStore, str | None], Figure]

@@ -30,6 +30,9 @@ Key = tuple[str, str]
 ENVIRONMENTS = ("cheetah", "finger", "walker")
 """The first panels of figures 5 to 7, in the paper's order."""
 
+_IN_LEGEND = 8
+"""Methods that a legend below a panel has space for; more methods make the figure higher."""
+
 _CONTEXTS = ("cube-size", "stiffness", "damping", "arm-length")
 """The first panels of figures 8 and 9, in the paper's order."""
 
@@ -94,8 +97,9 @@ def _panels(store: ResultStore, experiment: str | None, variable: str) -> Figure
     """Returns on the test specs with the mean over them, a panel per environment."""
     benchmarks = [f"{environment}-{variable}" for environment in ENVIRONMENTS]
     shown = panels(store, experiment, benchmarks, f"context = '{variable}' AND score = 'return'")
-    figure, all_axes = canvas(len(shown))
     points = spec_means(store, one_kind(store, experiment, among(shown)))
+    more = max([0, *points.groupby("benchmark").method.nunique() - _IN_LEGEND])
+    figure, all_axes = canvas(len(shown), height=4.0 + 0.08 * more)
     means, looks = our_means(store, experiment), styles(store)
     for axes, panel in zip(all_axes, shown, strict=True):
         here = points[(points.benchmark == panel.benchmark) & (points.role == "test")]

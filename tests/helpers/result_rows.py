@@ -106,7 +106,7 @@ def asked(experiment: str, run: str, position: int = 0, cell: Row | None = None,
 
 
 def fill(store: ResultStore, runs: Sequence[Row], episodes: Sequence[Row], experiments: Sequence[Row] = ()) -> None:
-    """One file a run, as the actors write them."""
+    """One file per run, as the actors write them."""
     for run in runs:
         key = run["run"]
         store.write("runs", key, [run])

@@ -1,4 +1,4 @@
-"""What lies in results/published can be read by the commands that its page names, and says what the page says."""
+"""Published rows: the commands on their page read them, and the page says what they say."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def table(name, store, experiment=None):
 
 
 def means(name, store, *columns, experiment=None):
-    """What was measured, by the columns; rows of the paper alone are left out."""
+    """Measured means, by the columns; rows of the paper alone are left out."""
     rows = table(name, store, experiment)
     measured = [row for row in rows if row["splits"] is not None]
     return {tuple(row[column] for column in columns): row.get("mean", row.get("ours")) for row in measured}

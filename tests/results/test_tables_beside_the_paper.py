@@ -22,7 +22,7 @@ def table(name, store, experiment=None):
 
 
 def ours(name, store, *columns, value="ours", experiment=None):
-    """What was measured, by columns."""
+    """Measured values, by columns."""
     rows = [row for row in table(name, store, experiment) if row["ours"] is not None]
     return {tuple(row[column] for column in columns): row[value] for row in rows}
 

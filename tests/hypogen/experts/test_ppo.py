@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from hypogen.benchmarks import get_benchmark
 from hypogen.checkpoints import Checkpoint
-from hypogen.errors import Stopped
+from hypogen.errors import Diverged, Stopped
 from hypogen.experts import PPO_RECIPES, Experts, PPOSettings
 from hypogen.experts.ppo import (
     ActorCritic,
@@ -170,6 +170,14 @@ def test_a_checkpoint_restores_networks_optimiser_and_penalty(tmp_path):
     finally:
         first.stop()
         second.stop()
+
+
+def test_a_checkpoint_is_never_written_from_a_network_that_is_not_finite(tmp_path):
+    broken = replace(TINY, evaluate_every=32, learning_rate=1e30)
+    with pytest.raises(Diverged, match="a weight is NaN after 16 steps"):
+        train(NAME, [700.0], broken, 0, checkpoint=tmp_path, stop=lambda: True)
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["values"])["steps"] == 0, "that of the evaluation before"
 
 
 def test_a_resumed_training_draws_other_random_numbers_than_before():
