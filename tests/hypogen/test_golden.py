@@ -1,7 +1,8 @@
 """Numbers that must not change by accident: a store full of artifacts would silently mean something else.
 
-If a change here is meant, raise the ``version`` of the artifact's class and renew the file, which also adds methods that
-are new: ``python -m tests.hypogen.test_golden``. The tolerance is for other processors' float32 arithmetic.
+If a change here is meant, raise the ``version`` of the artifact's class and renew the file:
+``python -m tests.hypogen.test_golden``, which also adds new methods. The tolerance is for other processors' float32
+arithmetic.
 """
 
 from __future__ import annotations
