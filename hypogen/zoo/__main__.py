@@ -15,6 +15,7 @@ import typer
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait must not keep a core busy
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hypogen import zoo
@@ -99,7 +100,7 @@ def _card(
     experts: Experts,
     settings: dict[str, Any],
     seed: int,
-    seeds: np.ndarray,
+    seeds: npt.NDArray[Any],
     seconds: float,
     threads: int,
 ) -> zoo.Card:
