@@ -85,6 +85,11 @@ def test_columns_younger_than_their_writers_may_be_left_out():
     assert (back["label"], back["runs"]) == (None, None)
 
 
+def test_code_outside_of_a_git_checkout_has_no_commit():
+    (back,) = to_table(PROVENANCE, [{**PROVENANCE_ROW, "git_commit": None, "git_dirty": None}]).to_pylist()
+    assert (back["git_commit"], back["git_dirty"]) == (None, None)
+
+
 @pytest.mark.parametrize("color", ["red", "#12345", "#1234567", "D55E00", 0])
 def test_a_colour_is_hexadecimal(color):
     with pytest.raises(ResultsError, match=r"table methods, row 0, column color: expected text"):
