@@ -10,6 +10,7 @@ import torch
 from hypogen.benchmarks import Benchmark
 from hypogen.errors import did_you_mean
 from hypogen.generators.base import Batch, Generator, parameter_breakdown, parameter_count
+from hypogen.generators.blind import Blind, BlindSettings
 from hypogen.generators.cond_policy import CondPolicy, CondPolicySettings
 from hypogen.generators.few_shot import FewShotGenerator
 from hypogen.generators.hyperzero import HyperZero, HyperZeroSettings
@@ -71,6 +72,7 @@ GENERATORS: dict[str, GeneratorEntry] = {
     "meta_policy": GeneratorEntry(MetaPolicySettings, MetaPolicy, "Meta Policy", "#009E73", 0.7, step_factor=4.0),
     "uvfa": GeneratorEntry(UVFASettings, UVFA, "UVFA", "#E69F00", 0.7),
     "cond_policy": GeneratorEntry(CondPolicySettings, CondPolicy, "Cond Policy", "#56B4E9", 0.7),
+    "blind": GeneratorEntry(BlindSettings, Blind, "Blind policy", "#BBBBBB"),
 }
 """Every method by name, in the order of tables and figures: the paper's table 1 from its last row to its first."""
 

@@ -11,6 +11,7 @@ from orchestrator.artifacts.experts_artifact import (
 )
 from orchestrator.artifacts.generator_artifact import GeneratorArtifact
 from orchestrator.artifacts.probe_artifacts import ProbeArtifact, RandomStartProbe, UpdateLossesProbe
+from orchestrator.artifacts.reference_artifact import ReferenceArtifact
 from orchestrator.artifacts.rollouts_artifact import RolloutsArtifact
 
 ARTIFACTS: tuple[type[Artifact], ...] = (
@@ -19,6 +20,7 @@ ARTIFACTS: tuple[type[Artifact], ...] = (
     JoinedExperts,
     ZooExperts,
     ControllerExperts,
+    ReferenceArtifact,
     DemonstrationsArtifact,
     GeneratorArtifact,
     RandomStartProbe,

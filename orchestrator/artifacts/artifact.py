@@ -72,7 +72,7 @@ class Task:
     stop: Callable[[], bool]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Artifact(ABC):
     """One artifact; equal artifacts have equal keys.
 
@@ -129,6 +129,9 @@ class Artifact(ABC):
     def key(self) -> str:
         """Twenty hexadecimal digits that name the content."""
         return content_key(self.kind, self.version, self.content())
+
+    def __repr__(self) -> str:
+        return f"{self.kind}-{self.key}"
 
     def folder(self, store: Store) -> Path:
         """A local folder with its files."""

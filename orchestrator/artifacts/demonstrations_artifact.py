@@ -14,7 +14,7 @@ from orchestrator.artifacts.store import Store
 FILE = "demonstrations.safetensors"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DemonstrationsArtifact(Artifact):
     """Demonstrations of some specs; of successful episodes only where the simulator wants it so.
 

@@ -40,7 +40,7 @@ COPY_S = 1.0
 """Seconds for experts that are only copied, joined or named."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ExpertsArtifact(PolicyArtifact):
     """Experts of some specs."""
 
@@ -83,7 +83,7 @@ class ExpertsArtifact(PolicyArtifact):
         return values["update"] / max(values["updates"], 1) if {"update", "updates"} <= values.keys() else None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class PopulationExperts(ExpertsArtifact):
     """Experts that an algorithm such as TD3 trains together."""
 
@@ -117,7 +117,7 @@ class PopulationExperts(ExpertsArtifact):
         return self._algorithm.train(self.benchmark.name, self.specs, self.settings, self.seed, _training(task))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SpecExpert(ExpertsArtifact):
     """One spec's expert, trained alone by an algorithm such as PPO, perhaps from a neighbour's weights."""
 
@@ -162,7 +162,7 @@ class SpecExpert(ExpertsArtifact):
         return self._algorithm.train(self.benchmark.name, self.spec, self.settings, self.seed, start, _training(task))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class JoinedExperts(ExpertsArtifact):
     """Experts that were trained one by one, taken together."""
 
@@ -183,7 +183,7 @@ class JoinedExperts(ExpertsArtifact):
         return Experts.concatenate([Experts.load(part.folder(store)) for part in self.parts])
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ZooExperts(ExpertsArtifact):
     """Experts of the benchmark's whole grid that come with the project."""
 
@@ -200,7 +200,7 @@ class ZooExperts(ExpertsArtifact):
         return zoo.load(self.benchmark.name)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ControllerExperts(ExpertsArtifact):
     """Control laws that act without training: nothing is stored but their name."""
 

@@ -79,7 +79,7 @@ def _parameters(method: str, benchmark: str, shape: PolicyShape, settings: Any) 
     return parameter_count(sketch(method, get_benchmark(benchmark), shape, settings))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GeneratorArtifact(PolicyArtifact):
     """A trained generator, and its policies for every spec that it can have one for.
 

@@ -35,7 +35,7 @@ from orchestrator.artifacts.generator_artifact import POLICY, GeneratorArtifact
 from orchestrator.artifacts.store import Store
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ProbeArtifact(Artifact):
     """A probe of one generator.
 
@@ -112,7 +112,7 @@ class PolicyProbe(ProbeArtifact, PolicyArtifact):
     metrics: ClassVar[tuple[str, str]]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RandomStartProbe(UpdatesProbe, PolicyProbe):
     """Table 3, on the test specs; and the policies from random starts for the whole grid, to be rolled out."""
 
@@ -150,7 +150,7 @@ class RandomStartProbe(UpdatesProbe, PolicyProbe):
         return Policy.load(self.folder(store) / POLICY).select(rows_of(known, specs))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class UpdateLossesProbe(UpdatesProbe):
     """Table 4: ``loss@k`` on the demonstrations of the test specs, ``train_loss@k`` on those of the training specs."""
 

@@ -18,7 +18,7 @@ from orchestrator.artifacts.store import Store
 FILE = "episodes.safetensors"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RolloutsArtifact(Artifact):
     """Episodes of the policies of some specs.
 

@@ -18,6 +18,7 @@ from hypogen.errors import did_you_mean
 from hypogen.experts import ALGORITHMS
 from hypogen.generators import GENERATORS
 from hypogen.policy import PolicyShape
+from hypogen.references import REFERENCES
 from hypogen.training import TrainingSettings
 from orchestrator.artifacts import PROBES
 from orchestrator.config.sections import (
@@ -31,7 +32,8 @@ from orchestrator.config.sections import (
     SplitChoice,
 )
 
-METHODS = ("expert", *GENERATORS)
+METHODS = ("expert", *GENERATORS, *REFERENCES)
+"""Methods in the order of tables and figures."""
 T = TypeVar("T")
 
 
@@ -110,7 +112,7 @@ def _methods(value: object) -> dict[str, Any]:
                 )
             chosen[name] = None
             continue
-        kind = GENERATORS[name].settings
+        kind = (GENERATORS[name] if name in GENERATORS else REFERENCES[name]).settings
         try:
             chosen[name] = _settings(kind, kind(), changes or {})
         except PydanticCustomError as error:
@@ -180,7 +182,7 @@ class Experiment(Section):
     @property
     def generators(self) -> list[str]:
         """The methods that are trained on demonstrations."""
-        return [method for method in self.methods if method != "expert"]
+        return [method for method in self.methods if method in GENERATORS]
 
     def shape(self, benchmark: Benchmark) -> PolicyShape:
         """The generated policy's shape; by default the paper's for the benchmark's simulator."""

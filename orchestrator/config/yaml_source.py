@@ -43,8 +43,12 @@ class YamlSource:
     origins: dict[KeyPath, str] = field(default_factory=dict)
 
     def origin(self, path: Iterable[object]) -> str:
-        """Where the value at ``path``, or else the nearest one around it, was written."""
+        """Place where the value at ``path``, or else one within it, or else the nearest around it, was written."""
         keys = tuple(str(key) for key in path)
+        if keys and keys not in self.origins:
+            within = (where for key, where in self.origins.items() if key[: len(keys)] == keys)
+            if (first := next(within, None)) is not None:
+                return first
         for end in range(len(keys), -1, -1):
             if keys[:end] in self.origins:
                 return self.origins[keys[:end]]

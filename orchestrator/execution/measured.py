@@ -10,6 +10,7 @@ import numpy as np
 
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.generators import GENERATORS
+from hypogen.references import REFERENCES
 from orchestrator.artifacts import RolloutsArtifact
 from orchestrator.artifacts.artifact import Json
 from orchestrator.artifacts.manifest import Manifest
@@ -153,12 +154,12 @@ def write_experiment(store: Store, plan: Plan) -> None:
 
 def _method_row(method: str) -> Row:
     """A method as tables and figures show it."""
-    entry = GENERATORS.get(method)
+    entry = GENERATORS.get(method) or REFERENCES.get(method)
     return {
         "method": method,
         "title": entry.title if entry else "Expert",
         "color": entry.color if entry else "#000000",
-        "few_shot": entry.few_shot if entry else False,
+        "few_shot": method in GENERATORS and GENERATORS[method].few_shot,
         "position": METHODS.index(method),
     }
 

@@ -17,6 +17,7 @@ from orchestrator.artifacts import (
     GeneratorArtifact,
     JoinedExperts,
     PopulationExperts,
+    ReferenceArtifact,
     SpecExpert,
     ZooExperts,
 )
@@ -88,6 +89,20 @@ def demonstrations_of(
         )
         for group in groups(benchmark, experiment.specs.indices(benchmark))
         if not wanted.isdisjoint(group)
+    )
+
+
+def reference_of(
+    experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, split: Split, seed: int, method: str
+) -> ReferenceArtifact:
+    """A reference method on the split with that seed."""
+    return ReferenceArtifact(
+        benchmark=benchmark,
+        method=method,
+        settings=experiment.methods[method],
+        experts=experts,
+        train=specs_at(benchmark, split.train),
+        split_seed=seed,
     )
 
 

@@ -90,6 +90,6 @@ def build(cells: Sequence[Cell]) -> Plan:
                     if method == "expert":
                         run = runs.expert_run(experiment, benchmark, experts)
                     else:
-                        run = runs.generator_run(experiment, benchmark, experts, seed, method)
+                        run = runs.split_run(experiment, benchmark, experts, seed, method)
                     plan.add_run(run, cell)
     return plan

@@ -8,8 +8,9 @@ from typing import cast
 from hypogen import zoo
 from hypogen.benchmarks import Benchmark
 from hypogen.experts import get_algorithm
-from hypogen.generators import get_generator
+from hypogen.generators import GENERATORS, get_generator
 from hypogen.policy import PolicyShape
+from hypogen.references import REFERENCES, get_reference
 from hypogen.training import TrainingSettings
 from orchestrator.artifacts import PROBES
 from orchestrator.artifacts.artifact import Json, settings_content
@@ -35,11 +36,14 @@ def expert_settings(experiment: Experiment, benchmark: Benchmark) -> tuple[str, 
 def run_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> Section:
     """All settings of a run and their defaults, under names such as ``hypogen.blocks``."""
     sections = {"experts": _experts(experiment, benchmark), "evaluation": _evaluation(experiment, benchmark, method)}
-    if method != "expert":
+    if method in REFERENCES:
+        sections[method] = _dataclass(experiment.methods[method], get_reference(method).settings())
+    if method in GENERATORS:
         sections[method] = _dataclass(experiment.methods[method], get_generator(method).settings())
         sections["policy"] = _dataclass(experiment.shape(benchmark), PolicyShape(layers=benchmark.policy_layers))
         sections["training"] = settings_content(experiment.training), settings_content(TrainingSettings())
         sections["demonstrations"] = _demonstrations(experiment.demonstrations, benchmark)
+    if method != "expert":
         # Which specs, where that is not all of them or drawn by a seed: else rows of other specs could be averaged.
         sections["specs"] = experiment.specs.model_dump(exclude_defaults=True), {}
         sections["split"] = _split(experiment, benchmark)
@@ -67,7 +71,7 @@ def _evaluation(experiment: Experiment, benchmark: Benchmark, method: str) -> Se
     """More than the episodes only where asked for: a run that is measured more is another run, kept apart by tables."""
     evaluation = experiment.evaluation
     chosen: Flat = {"episodes": evaluation.episodes or benchmark.episodes}
-    if method != "expert":
+    if method in GENERATORS:
         entry = get_generator(method)
         probes = sorted(name for name in experiment.probes if PROBES[name].applies(entry))
         asked: Flat = {"during_training_every": evaluation.during_training_every, "probes": ", ".join(probes)}

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators import get_generator
+from hypogen.generators import GENERATORS, get_generator
 from hypogen.splits import Split, in_distribution
 from orchestrator.artifacts import PROBES, Artifact, GeneratorArtifact, RolloutsArtifact
 from orchestrator.artifacts.artifact import Json, PolicyArtifact, content_key, episode_seeds, specs_at
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.probe_artifacts import PolicyProbe, ProbeArtifact
 from orchestrator.config.experiment import Experiment
-from orchestrator.planning.inputs import demonstrations_of, generator_of, groups
+from orchestrator.planning.inputs import demonstrations_of, generator_of, groups, reference_of
 from orchestrator.planning.run_settings import expert_settings, run_settings
 
 VERSION = 1
@@ -109,32 +109,34 @@ def expert_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArt
     return Run(benchmark, "expert", columns, experts, rollouts, specs, Diagnostics())
 
 
-def generator_run(
-    experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, seed: int, method: str
-) -> Run:
-    """A generator on the specs of one split."""
+def split_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, seed: int, method: str) -> Run:
+    """A generator, or a reference method, on the specs of one split."""
     split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), seed)
-    generator = generator_of(experiment, benchmark, experts, split, seed, method)
     roles = {"train": split.train, "test": split.test}
     role_of = {row: role for role in experiment.evaluation.roles for row in roles[role]}
     inside, rows = in_distribution(benchmark.grid[list(split.train)], benchmark.grid), sorted(role_of)
+    acting: PolicyArtifact
+    columns = _split_columns(experiment, benchmark, experts, split, seed, method)
+    diagnostics, epochs, selection = Diagnostics(), 0, "final"
+    if method in GENERATORS:
+        acting = generator_of(experiment, benchmark, experts, split, seed, method)
+        diagnostics = _diagnostics(experiment, benchmark, experts, acting, split, rows)
+        epochs, selection = experiment.training.epochs, experiment.evaluation.selection
+        columns |= _training_columns(experiment, method)
+    else:
+        acting = reference_of(experiment, benchmark, experts, split, seed, method)
     return Run(
         benchmark,
         method,
-        _generator_columns(experiment, benchmark, experts, split, seed, method),
-        generator,
-        _final_rollouts(experiment, benchmark, generator, generator_name(generator), rows),
+        columns,
+        acting,
+        _final_rollouts(experiment, benchmark, acting, f"{method} split {seed}", rows),
         tuple(MeasuredSpec(row, role_of[row], bool(inside[row])) for row in rows),
-        _diagnostics(experiment, benchmark, experts, generator, split, rows),
+        diagnostics,
         split_seed=seed,
-        epochs=experiment.training.epochs,
-        selection=experiment.evaluation.selection,
+        epochs=epochs,
+        selection=selection,
     )
-
-
-def generator_name(generator: GeneratorArtifact) -> str:
-    """Method and split, as labels of rollouts say them."""
-    return f"{generator.method.name} split {generator.split_seed}"
 
 
 def _common_columns(
@@ -157,18 +159,27 @@ def _common_columns(
     }
 
 
-def _generator_columns(
+def _split_columns(
     experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, split: Split, seed: int, method: str
 ) -> dict[str, Json]:
-    kind, training = experiment.split.kind_for(benchmark), experiment.training
+    """Columns of every run that has a split."""
+    kind = experiment.split.kind_for(benchmark)
     return {
         **_common_columns(experiment, benchmark, experts, method),
-        "selection": experiment.evaluation.selection,
         "split_kind": kind,
         "split_seed": seed,
         "train_fraction": None if kind == "explicit" else experiment.split.train_fraction or benchmark.train_fraction,
         "train_specs": len(split.train),
         "test_specs": len(split.test),
+        "few_shot": False,
+    }
+
+
+def _training_columns(experiment: Experiment, method: str) -> dict[str, Json]:
+    """Columns of a run that is trained on demonstrations."""
+    training = experiment.training
+    return {
+        "selection": experiment.evaluation.selection,
         "epochs": training.epochs,
         "batch_size": training.batch_size,
         "learning_rate": training.learning_rate,
@@ -210,7 +221,7 @@ def _diagnostics(
     rows: Sequence[int],
 ) -> Diagnostics:
     """Probes of a generator and rollouts of its earlier policies, as far as the experiment asks for them."""
-    name = generator_name(generator)
+    name = f"{generator.method.name} split {generator.split_seed}"
     snapshots = tuple(
         (epoch, _rollouts(experiment, benchmark, generator, f"{name} epoch {epoch}", rows, epoch))
         for epoch in generator.epochs

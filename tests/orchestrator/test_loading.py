@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -5,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.config.loading import expand, load
+from hypogen.benchmarks import BENCHMARKS, Variable, get_benchmark
+from orchestrator.config.loading import check_profiles, expand, load
 from orchestrator.exceptions import ConfigError
 from tests.helpers.experiments import ROOT, TINY
 
@@ -124,6 +126,7 @@ WRONG = [
     ("seed: -1", "seed", "greater than or equal to 0"),
     ("policy: {layers: 0}", "policy.layers", "at least 1"),
     ("name: a b", "name", "pattern"),
+    ("table: tabel20", "table", "Did you mean 'table20'?"),
 ]
 
 
@@ -151,7 +154,10 @@ def test_experts_that_do_not_fit_the_benchmark_are_blamed_where_they_are_chosen(
         cases(path)
 
 
-def test_the_zoo_is_taken_as_it_is_and_only_for_what_it_has(tiny: Callable[..., Path]) -> None:
+def test_the_zoo_is_taken_as_it_is_and_only_for_what_it_has(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypogen.zoo.benchmarks", lambda: ("cheetah-speed",))
     (cell,) = cases(tiny(experts={"source": "zoo"}))
     assert cell.experiment.experts.source == "zoo"
     for experts, benchmark, problem in (
@@ -172,6 +178,68 @@ def test_problems_of_a_profile_or_an_assignment_are_blamed_on_it(tiny: Callable[
         cases(path, None, "seed=x")
     with pytest.raises(ConfigError, match="unknown profile 'good': Known: bad"):
         cases(path, "good")
+
+
+def test_a_changed_experiment_has_another_name(tiny: Callable[..., Path]) -> None:
+    def name(*assignments: str) -> str:
+        return cases(tiny(profiles={"small": {"training.epochs": 1}}), "small", *assignments)[0].experiment.name
+
+    assert name() == "tiny-small" == name("resources.generator.threads=2", "training.checkpoint_every_s=5")
+    changed = name("training.epochs=7")
+    assert re.fullmatch(r"tiny-small-[0-9a-f]{6}", changed)
+    assert name("training.epochs=7") == changed != name("training.epochs=8")
+    assert name("split.seeds=[0]", "seed=3") == name("seed=3", "split.seeds=[0]")
+    assert name("training.epochs=7", "name=mine") == "mine"
+    assert name("grid.hypogen.blocks=[1, 2]") != "tiny-small"
+
+
+def test_experts_that_are_chosen_anew_replace_those_before(tiny: Callable[..., Path]) -> None:
+    table1 = ROOT / "experiments" / "table1.yaml"
+    experts = cases(table1, "laptop", "benchmarks=[walker-speed]", "experts={recipe: fast}")[0].experiment.experts
+    assert (experts.source, experts.recipe, experts.settings.updates) == ("train", "fast", 100_000)
+    profiles = {"small": {"experts": {"source": "zoo"}}, "more": {"experts": {"updates": 90}}}
+    assert cases(tiny(profiles=profiles), "small")[0].experiment.experts.source == "zoo"
+    settings = cases(tiny(profiles=profiles), "more")[0].experiment.experts.settings
+    assert (settings.updates, settings.batch_size) == (90, 16), "without a choice, a mapping changes what it names"
+
+
+def test_a_list_of_methods_selects_and_keeps_their_settings(tiny: Callable[..., Path]) -> None:
+    methods = cases(tiny(), None, "methods=[hypogen, uvfa]")[0].experiment.methods
+    assert list(methods) == ["hypogen", "uvfa"] and methods["hypogen"].blocks == 2
+
+
+def test_a_setting_adds_no_method(tiny: Callable[..., Path]) -> None:
+    for assignment in ("uvfa.discount=0.9", "methods.uvfa.discount=0.9"):
+        with pytest.raises(ConfigError, match=r"^--set .*uvfa is not under `methods:`"):
+            cases(tiny(), None, assignment)
+    assert cases(tiny(), None, "methods.uvfa={}", "uvfa.discount=0.9")[0].experiment.methods["uvfa"].discount == 0.9
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: uvfa\.discount: uvfa is not under `methods:`"):
+        cases(tiny(profiles={"small": {"uvfa.discount": 0.9}}), "small")
+
+
+def test_profiles_that_are_not_used_are_checked_too(tiny: Callable[..., Path]) -> None:
+    path = tiny(profiles={"good": {"training.epochs": 1}, "bad": {"trainin.epochs": 1}})
+    assert cases(path, "good")
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: trainin: unknown key 'trainin': did you mean 'training'"):
+        check_profiles(path)
+    for file in FILES:
+        check_profiles(file)
+
+
+def test_broken_yaml_on_the_command_line_is_one_line(tiny: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"^--set split=\{seeds: \[0: the value is not YAML: ") as caught:
+        cases(tiny(), None, "split={seeds: [0")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_variable_that_nothing_consumes_is_refused(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gravity = Variable("gravity", "m/s^2", 9.81, (5.0, 10.0, 15.0))
+    benchmark = dataclasses.replace(get_benchmark("cheetah-speed"), name="cheetah-gravity", variables=(gravity,))
+    monkeypatch.setitem(BENCHMARKS, "cheetah-gravity", benchmark)
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: benchmarks: cheetah-gravity: nothing .* 'gravity'"):
+        cases(tiny(benchmarks=["cheetah-gravity"], specs={}))
 
 
 def test_probes_need_a_method_with_updates_and_the_final_generator(tiny: Callable[..., Path]) -> None:

@@ -12,6 +12,7 @@ from hypogen.benchmarks import get_benchmark
 from orchestrator.artifacts.artifact import specs_at
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
+from orchestrator.config.search_space import distributions
 from orchestrator.exceptions import ConfigError
 from orchestrator.execution import search
 from orchestrator.planning.plan import build
@@ -98,3 +99,62 @@ def test_the_outcome_is_the_experiment_without_a_search(tiny: Callable[..., Path
     experiment = search.check_point(found)
     assert experiment.search is None and experiment.training.learning_rate == 3e-4
     assert build(expand(found)).runs
+
+
+SEARCHABLE = {
+    "demonstrations.noise": {"choice": [0.0, 0.3]},
+    "experts.updates": {"choice": [60, 120]},
+    "split.train_fraction": {"choice": [0.6, 0.8]},
+}
+
+
+def test_whatever_is_searched_is_really_tried(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    """Experts, demonstrations and the size of the training set are made anew for the trials that ask for them."""
+    path, storage = tiny(**{**CHANGES, "search": {**SEARCH, "space": SEARCHABLE, "trials": 3, "rungs": 1}}), tmp_path
+    done = sweep(path, "--storage", storage / "runs", "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    store = Store(str(storage / "runs"))
+    (key,) = store.keys("study")
+    trials = json.loads((store.folder("study", key) / "trials.json").read_text())
+    assert len(trials) == 3 and "failed" not in done.stdout
+    for name, part in SEARCHABLE.items():
+        assert all(trial["settings"][name] in part["choice"] for trial in trials)
+    tried = {trial["settings"]["experts.updates"] for trial in trials}
+    manifests = [store.manifest("experts", key)["payload"]["settings"]["updates"] for key in store.keys("experts")]
+    assert set(manifests) == tried, "each trial learned from experts of its own"
+    noises = {
+        store.manifest("demonstrations", key)["payload"].get("noise", 0.0) for key in store.keys("demonstrations")
+    }
+    assert noises == {trial["settings"]["demonstrations.noise"] for trial in trials}
+    (best,) = ResultStore(storage / "runs" / "results").frame("SELECT settings FROM runs").settings.map(json.loads)
+    winner = max(trials, key=lambda trial: trial["value"])["settings"]
+    assert {name: best[name] for name in SEARCHABLE} == winner
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "message"),
+    [
+        ("hypogen.blocks", {"choice": [1, 2]}, "hypogen.blocks is no setting of cond_policy"),
+        ("evaluation.episodes", {"choice": [1, 2]}, "cannot be searched"),
+        ("benchmarks", {"choice": [["cheetah-speed"], ["walker-speed"]]}, "cannot be searched"),
+        ("split.seeds", {"choice": [[0], [1]]}, "cannot be searched"),
+        ("training.checkpoint_every_s", {"uniform": [1, 2]}, "cannot be searched"),
+        ("training.epochs", {"uniform": [1.5, 4]}, "takes whole numbers"),
+        ("training.precision", {"uniform": [0, 1]}, "is no number: give a `choice`"),
+        ("split.train_fraction", {"choice": [0.6, 0.2]}, "validation_fraction: the 1 training specs"),
+        ("experts.recipe", {"choice": ["fast", "slow"]}, "unknown recipe 'slow'"),
+    ],
+)
+def test_whatever_cannot_be_searched_is_refused_before_anything_starts(
+    tiny: Callable[..., Path], name: str, part: dict[str, object], message: str
+) -> None:
+    changes = {**CHANGES, "methods": {"cond_policy": {}, "hypogen": {}}, "search": {**SEARCH, "space": {name: part}}}
+    with pytest.raises(ConfigError, match=message):
+        search.check_point(load(tiny(**changes)))
+
+
+def test_whole_numbers_are_proposed_for_settings_that_take_no_others(tiny: Callable[..., Path]) -> None:
+    space = {"training.epochs": {"uniform": [2, 9]}, "training.learning_rate": {"loguniform": [1e-5, 1e-3]}}
+    experiment = search.check_point(load(tiny(**{**CHANGES, "search": {**SEARCH, "space": space}})))
+    made = distributions(experiment)
+    assert [type(made[name]).__name__ for name in space] == ["IntDistribution", "FloatDistribution"]
