@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.simulators import Simulator
 
@@ -116,13 +117,13 @@ class Benchmark:
         return self.simulator.usual_steps or self.episode_steps
 
     @cached_property
-    def grid(self) -> np.ndarray:
+    def grid(self) -> npt.NDArray[Any]:
         """Every spec, float64 [S, C], read-only; the last coordinate changes fastest, as in the paper's tables."""
         grid = np.array(list(itertools.product(*(variable.grid for variable in self.variables))), dtype=np.float64)
         grid.setflags(write=False)
         return grid
 
-    def values(self, spec: float | Sequence[float] | np.ndarray) -> dict[str, float]:
+    def values(self, spec: float | Sequence[float] | npt.NDArray[Any]) -> dict[str, float]:
         """Every variable of the environment at ``spec`` [C], the fixed ones included, by name.
 
         The spec may lie off the grid. Raises ValueError for a wrong number of coordinates, or a value that means
@@ -136,7 +137,7 @@ class Benchmark:
             **{variable.name: float(value) for variable, value in zip(self.variables, point, strict=True)},
         }
 
-    def index(self, spec: float | Sequence[float] | np.ndarray) -> int:
+    def index(self, spec: float | Sequence[float] | npt.NDArray[Any]) -> int:
         """The row of ``spec`` [C] in the grid; ValueError that names the nearest grid points when there is none."""
         point = self._coordinates(spec)
         distances = np.abs(self.grid - point).max(axis=1)
@@ -145,7 +146,7 @@ class Benchmark:
             return row
         raise ValueError(f"{self.name} has no spec {_text(point)}: {self._nearest(point)}")
 
-    def scale(self, specs: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+    def scale(self, specs: npt.NDArray[Any] | Sequence[Sequence[float]]) -> npt.NDArray[Any]:
         """Specs [..., C] with each coordinate mapped so that the whole grid spans [-1, 1]."""
         points = np.asarray(specs, dtype=np.float64)
         if points.ndim == 0 or points.shape[-1] != len(self.variables):
@@ -153,7 +154,7 @@ class Benchmark:
         low, high = self.grid.min(axis=0), self.grid.max(axis=0)
         return 2.0 * (points - low) / (high - low) - 1.0
 
-    def _coordinates(self, spec: float | Sequence[float] | np.ndarray) -> np.ndarray:
+    def _coordinates(self, spec: float | Sequence[float] | npt.NDArray[Any]) -> npt.NDArray[Any]:
         point = np.atleast_1d(np.asarray(spec, dtype=np.float64))
         if point.shape != (len(self.variables),):
             names = ", ".join(f"{variable.name} ({variable.unit})" for variable in self.variables)
@@ -170,7 +171,7 @@ class Benchmark:
         if variable.name != "speed" and value <= 0:
             raise ValueError(f"{self.name}: {variable.name} must be positive ({variable.unit}), got {value:g}")
 
-    def _nearest(self, point: np.ndarray) -> str:
+    def _nearest(self, point: npt.NDArray[Any]) -> str:
         return "; ".join(
             _nearest_values(variable, float(value)) for variable, value in zip(self.variables, point, strict=True)
         )
@@ -187,7 +188,7 @@ def _nearest_values(variable: Variable, value: float) -> str:
     return f"the nearest to {variable.name} {value:g} are {known} {variable.unit} (grid {grid[0]:g} to {grid[-1]:g})"
 
 
-def _text(point: np.ndarray) -> str:
+def _text(point: npt.NDArray[Any]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in point.ravel()) + ")"
 
 

@@ -6,7 +6,7 @@ Axes, always in this order: ``[S specs, E episodes, T steps, D features]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, overload
+from typing import Any, Literal, Protocol, overload
 
 import gymnasium
 import numpy as np
@@ -191,7 +191,7 @@ def _check_shapes(specs: npt.NDArray[np.float64], policy: Actor, seeds: npt.NDAr
 
 @torch.no_grad()  # not inference_mode: recorded tensors must be fit to learn from
 def _run(
-    env: gymnasium.vector.VectorEnv,
+    env: gymnasium.vector.VectorEnv[Any, Any, Any],
     benchmark: Benchmark,
     policy: Actor,
     seeds: npt.NDArray[np.int64],
@@ -205,7 +205,7 @@ def _run(
     returns, lengths = np.zeros(seeds.size), np.zeros(seeds.size, dtype=np.int64)
     running, terminated = np.ones(seeds.size, dtype=np.bool_), np.zeros(seeds.size, dtype=np.bool_)
 
-    def stacked(observations: npt.NDArray[np.floating]) -> Tensor:
+    def stacked(observations: npt.NDArray[np.floating[Any]]) -> Tensor:
         return torch.from_numpy(observations.astype(np.float32)).view(*shape, -1)
 
     disturbances = _disturbances(seeds, benchmark, noise)

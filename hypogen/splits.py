@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.benchmarks import Benchmark
 
@@ -95,7 +97,7 @@ def explicit_split(benchmark: Benchmark, train_specs: _Specs, test_specs: _Specs
     return _split(sides["train"], sides["test"])
 
 
-def in_distribution(train_specs: np.ndarray, specs: np.ndarray) -> np.ndarray:
+def in_distribution(train_specs: npt.NDArray[Any], specs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Which ``specs`` [S, C] lie within one standard deviation of the mean of ``train_specs`` [N, C]: bool [S].
 
     Every coordinate must (bounds included); the deviation is the population's (``ddof=0``). Source: the paper's
@@ -120,7 +122,7 @@ def _check_counts(train_count: int, test_count: int, count: int) -> None:
             raise ValueError(f"the fractions leave no spec to {side} on, of {count}")
 
 
-def _rows(count: int, among: Sequence[int] | None) -> np.ndarray:
+def _rows(count: int, among: Sequence[int] | None) -> npt.NDArray[Any]:
     if count < 2:
         raise ValueError(f"a split needs at least 2 specs, got {count}")
     if among is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-LONGEST = "tests/orchestrator/"
+LONGEST = ("tests/contributing/", "tests/orchestrator/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import gymnasium
-import numpy as np
+import numpy.typing as npt
 
 from hypogen.contexts import Benchmark
 from hypogen.envs import maniskill, mujoco
@@ -27,8 +28,8 @@ ENVIRONMENTS: dict[str, Environment] = {**mujoco.ENVIRONMENTS, **maniskill.ENVIR
 
 
 def make_vector(
-    benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], threads: int = 1
-) -> gymnasium.vector.VectorEnv:
+    benchmark: str, specs: npt.NDArray[Any] | Sequence[Sequence[float]], threads: int = 1
+) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
     """Worlds of ``benchmark``, one per row of ``specs`` [W, C], that step together.
 
     They step on ``threads`` threads (MuJoCo) or in as many processes (ManiSkill; with 1, in this process). Specs may
@@ -40,7 +41,7 @@ def make_vector(
     from hypogen.benchmarks import get_benchmark  # that module builds on this package's environments
 
     module, name = get_benchmark(benchmark).simulator.vector_env.split(":")
-    worlds: gymnasium.vector.VectorEnv = getattr(import_module(module), name)(benchmark, specs, threads)
+    worlds: gymnasium.vector.VectorEnv[Any, Any, Any] = getattr(import_module(module), name)(benchmark, specs, threads)
     return worlds
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.contexts import Benchmark
 
 
-def specs_array(benchmark: Benchmark, specs: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+def specs_array(benchmark: Benchmark, specs: npt.NDArray[Any] | Sequence[Sequence[float]]) -> npt.NDArray[Any]:
     """Specs of worlds as a read-only float64 array [W, C]; ValueError for another shape, or for no world."""
     array = np.array(specs, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != len(benchmark.variables) or not len(array):
@@ -19,7 +21,7 @@ def specs_array(benchmark: Benchmark, specs: np.ndarray | Sequence[Sequence[floa
     return array
 
 
-def world_seeds(seed: int | Sequence[int] | np.ndarray, worlds: int) -> np.ndarray:
+def world_seeds(seed: int | Sequence[int] | npt.NDArray[Any], worlds: int) -> npt.NDArray[Any]:
     """Seeds [W]: one number s gives world i the seed s + i. ValueError for anything but one or W whole numbers."""
     seeds = np.asarray(seed)
     if seeds.ndim == 0:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -90,11 +92,11 @@ class JointTD3:
         """Whether every weight is a number."""
         return self._agents.finite()
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that the next updates depend on."""
         return self._agents.state()
 
-    def load_state(self, state: Mapping[str, np.ndarray | Tensor]) -> None:
+    def load_state(self, state: Mapping[str, npt.NDArray[Any] | Tensor]) -> None:
         """Go back to a ``state``."""
         self._agents.load_state(state)
 

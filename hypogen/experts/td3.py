@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -106,11 +107,11 @@ class PopulationTD3:
         """Whether every weight is a number."""
         return all(bool(torch.isfinite(network.flat).all()) for network in (self.actor, self.critic))
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that the next updates depend on: weights, targets, optimisers, count of updates."""
         return {"updates": np.asarray(self._updates)} | {name: t.cpu().numpy() for name, t in self._tensors().items()}
 
-    def load_state(self, state: Mapping[str, np.ndarray | Tensor]) -> None:
+    def load_state(self, state: Mapping[str, npt.NDArray[Any] | Tensor]) -> None:
         """Go back to a ``state``."""
         self._updates = int(state["updates"])
         for name, tensor in self._tensors().items():

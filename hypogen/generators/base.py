@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from hypogen.policy import Policy, PolicyShape
 if TYPE_CHECKING:  # importing it for real would load the simulators, which a generator does not need
     from hypogen.demonstrations import Demonstrations
 
-Specs = np.ndarray | Tensor
+Specs = npt.NDArray[Any] | Tensor
 """Raw specs [S, C] in the benchmark's units, never scaled by the caller."""
 
 
@@ -99,7 +100,7 @@ class Generator(nn.Module, ABC):
         return f"{self.benchmark.name}, {self.shape}, {self.settings}"
 
 
-def raw_specs(benchmark: Benchmark, specs: Specs) -> np.ndarray:
+def raw_specs(benchmark: Benchmark, specs: Specs) -> npt.NDArray[Any]:
     """The specs as float64 [S, C]; ValueError for another shape."""
     raw = np.asarray(specs, dtype=np.float64)
     if raw.ndim != 2 or raw.shape[1] != benchmark.grid.shape[1]:

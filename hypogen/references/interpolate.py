@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -46,7 +47,7 @@ def interpolate_policy(
 
 def neighbours(
     benchmark: Benchmark, settings: InterpolateSettings, train: Array, specs: Array
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Rows [S, K] of the nearest training specs, nearest first, and their shares [S, K], which add up to 1.
 
     Shares are in proportion to the inverse distance, so a training spec itself is its own expert.

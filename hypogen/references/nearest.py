@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.benchmarks import Benchmark
 from hypogen.demonstrations import Selectable
@@ -29,7 +31,7 @@ def nearest_policy(
     return experts(train[nearest_rows(benchmark, settings, train, specs)])
 
 
-def nearest_rows(benchmark: Benchmark, settings: NearestSettings, train: Array, specs: Array) -> np.ndarray:
+def nearest_rows(benchmark: Benchmark, settings: NearestSettings, train: Array, specs: Array) -> npt.NDArray[Any]:
     """Rows [S] of the training specs whose experts act."""
     gaps = distances(benchmark, train, specs)
     if settings.same_direction:

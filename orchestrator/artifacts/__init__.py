@@ -1,18 +1,18 @@
 """Artifacts: everything that a sweep makes, one class per kind. A new kind is a file here and a line in ARTIFACTS."""
 
 from orchestrator.artifacts.artifact import Artifact
-from orchestrator.artifacts.demonstrations import DemonstrationsArtifact
-from orchestrator.artifacts.experts import (
+from orchestrator.artifacts.demonstrations_artifact import DemonstrationsArtifact
+from orchestrator.artifacts.experts_artifact import (
     ControllerExperts,
     JoinedExperts,
     PopulationExperts,
     SpecExpert,
     ZooExperts,
 )
-from orchestrator.artifacts.generator import GeneratorArtifact
-from orchestrator.artifacts.probes import ProbeArtifact, RandomStartProbe, UpdateLossesProbe
-from orchestrator.artifacts.reference import ReferenceArtifact
-from orchestrator.artifacts.rollouts import RolloutsArtifact
+from orchestrator.artifacts.generator_artifact import GeneratorArtifact
+from orchestrator.artifacts.probe_artifacts import ProbeArtifact, RandomStartProbe, UpdateLossesProbe
+from orchestrator.artifacts.reference_artifact import ReferenceArtifact
+from orchestrator.artifacts.rollouts_artifact import RolloutsArtifact
 
 ARTIFACTS: tuple[type[Artifact], ...] = (
     PopulationExperts,

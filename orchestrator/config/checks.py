@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from results.problems import ResultsError
-
 from hypogen import envs, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.experts import ALGORITHMS
@@ -16,6 +14,7 @@ from orchestrator.config.search_space import check_space
 from orchestrator.config.yaml_source import YamlSource
 from orchestrator.exceptions import ConfigError
 from results import check_table
+from results.problems import ResultsError
 
 
 def check_experiment(experiment: Experiment, source: YamlSource) -> None:

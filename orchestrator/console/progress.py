@@ -20,6 +20,7 @@ from rich.text import Text
 
 from orchestrator.artifacts import KINDS, Artifact
 from orchestrator.artifacts.artifact import Place
+from orchestrator.execution.aggregator import Numbers
 from orchestrator.execution.estimate import Estimate, duration
 from orchestrator.execution.state import ExecutionState
 from orchestrator.planning.plan import in_brackets
@@ -40,9 +41,9 @@ class Progress:
         self._started = time.monotonic()
         self._shown = self._asked = self._spoke = -math.inf
         self._trainings: dict[str, Mapping[str, float]] = {}
-        self._groups: dict[str, dict[str, float]] = {}
+        self._groups: Numbers = {}
         self._failed: set[str] = set()
-        self._pending: ObjectRef | None = None
+        self._pending: ObjectRef[Numbers] | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -72,7 +73,7 @@ class Progress:
         """A signal arrived; trainings leave checkpoints."""
         self._say("stopping: trainings leave a checkpoint (again to end at once)")
 
-    def refresh(self, ask: Callable[[], ObjectRef], final: bool = False) -> None:
+    def refresh(self, ask: Callable[[], ObjectRef[Numbers]], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""
         now = time.monotonic()
         if final or (self._pending is None and now - self._asked > SNAPSHOT_S):

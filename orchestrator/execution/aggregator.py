@@ -23,6 +23,8 @@ class Member:
 
 Groups = Mapping[str, list[Member]]
 """Per rollouts key, the groups that it counts in."""
+Numbers = dict[str, dict[str, float]]
+"""Per group, numbers by name: specs counted, means and deviations."""
 
 
 class Aggregator:
@@ -41,7 +43,7 @@ class Aggregator:
         for member in self._groups.get(key, []):
             self._specs[member.group].extend((means[row], deviations[row], inside) for row, inside in member.rows)
 
-    def snapshot(self) -> dict[str, dict[str, float]]:
+    def snapshot(self) -> Numbers:
         """Per group: specs counted, mean, deviation over episodes, and the means in and out of distribution."""
         return {name: _summary(specs) for name, specs in self._specs.items()}
 

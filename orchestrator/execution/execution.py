@@ -21,6 +21,7 @@ from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.manifest import Manifest
 from orchestrator.artifacts.store import Store
 from orchestrator.exceptions import Interrupted, UserError
+from orchestrator.execution.aggregator import Numbers
 from orchestrator.execution.estimate import Estimate
 from orchestrator.execution.measured import write_run
 from orchestrator.execution.rollout_pool import Pool
@@ -47,7 +48,7 @@ class Watcher(Protocol):
     def stopping(self) -> None:
         """A signal arrived; trainings leave checkpoints."""
 
-    def refresh(self, ask: Callable[[], ObjectRef], final: bool = False) -> None:
+    def refresh(self, ask: Callable[[], ObjectRef[Numbers]], final: bool = False) -> None:
         """Time to renew the display; ``ask`` gives a reference to the aggregator's numbers."""
 
 

@@ -74,7 +74,8 @@ def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], 
     """The training's own curve, the returns on the way, and the numbers that probes measured of the final generator.
 
     Metrics: ``return`` and ``return_std`` (mean and sample deviation over the test specs), ``return@selected``,
-    ``return@start=learned`` and ``return@start=random``, and the probes' own (``orchestrator.artifacts.probes``).
+    ``return@start=learned`` and ``return@start=random``, and the probes' own
+    (``orchestrator.artifacts.probe_artifacts``).
     """
     points: list[Row] = [dict(row) for row in run.acting.curve(store)]
 

@@ -19,7 +19,7 @@ from orchestrator.artifacts.making import make
 from orchestrator.artifacts.store import Store
 from orchestrator.config.sections import RolloutResources
 from orchestrator.exceptions import UserError
-from orchestrator.execution.aggregator import Aggregator, live_groups
+from orchestrator.execution.aggregator import Aggregator, Numbers, live_groups
 from orchestrator.execution.state import ExecutionState
 
 ATTEMPTS = 3
@@ -32,7 +32,7 @@ class RolloutWorker:
     def __init__(self, storage: str) -> None:
         self._store = Store(storage)
 
-    def make(self, artifact: Artifact, aggregator: ActorHandle) -> None:
+    def make(self, artifact: Artifact, aggregator: ActorHandle[Aggregator]) -> None:
         """Make one artifact; the episodes of a rollout go to the aggregator as well."""
         make(self._store, artifact)
         if isinstance(artifact, RolloutsArtifact):
@@ -41,7 +41,7 @@ class RolloutWorker:
 
 
 class _Assignment(NamedTuple):
-    worker: ActorHandle
+    worker: ActorHandle[RolloutWorker]
     artifact: Artifact
     started: float
 
@@ -57,13 +57,13 @@ class Pool:
             num_cpus=resources.cpu, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
         )
         aggregator = ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1)
-        self._aggregator = cast(ActorHandle, aggregator.remote(live_groups(state.plan)))
+        self._aggregator = cast(ActorHandle[Aggregator], aggregator.remote(live_groups(state.plan)))
         self._idle = [self._start() for _ in range(count)]
-        self._busy: dict[ObjectRef, _Assignment] = {}
+        self._busy: dict[ObjectRef[None], _Assignment] = {}
         self._hung: Counter[str] = Counter()
 
-    def _start(self) -> ActorHandle:
-        return cast(ActorHandle, self._worker_class.remote(self._state.store.uri))
+    def _start(self) -> ActorHandle[RolloutWorker]:
+        return cast(ActorHandle[RolloutWorker], self._worker_class.remote(self._state.store.uri))
 
     @property
     def busy(self) -> bool:
@@ -83,10 +83,10 @@ class Pool:
                 break
             worker = self._idle.pop()
             self._state.start(artifact.key)
-            reference: ObjectRef = worker.make.remote(artifact, self._aggregator)
+            reference: ObjectRef[None] = worker.make.remote(artifact, self._aggregator)
             self._busy[reference] = _Assignment(worker, artifact, time.monotonic())
 
-    def _collect(self, reference: ObjectRef) -> None:
+    def _collect(self, reference: ObjectRef[None]) -> None:
         worker, artifact, _ = self._busy.pop(reference)
         self._idle.append(worker)
         try:
@@ -118,6 +118,6 @@ class Pool:
                     )
                 self._idle.append(self._start())
 
-    def snapshot(self) -> ObjectRef:
+    def snapshot(self) -> ObjectRef[Numbers]:
         """A reference to the aggregator's numbers, to be waited for without blocking."""
         return self._aggregator.snapshot.remote()

@@ -33,11 +33,11 @@ from hypogen.rollouts import rollout
 from hypogen.splits import random_split
 from orchestrator.artifacts import Artifact, DemonstrationsArtifact
 from orchestrator.artifacts.artifact import Content, Json, Specs, content_key, derive_seed, specs_at
-from orchestrator.artifacts.demonstrations import keys, load_demonstrations
-from orchestrator.artifacts.generator import Method
+from orchestrator.artifacts.demonstrations_artifact import keys, load_demonstrations
+from orchestrator.artifacts.generator_artifact import Method
 from orchestrator.artifacts.making import in_order, make
 from orchestrator.artifacts.store import Store, Workspace, write_text
-from orchestrator.artifacts.study import Outcome, Settings, StudyArtifact
+from orchestrator.artifacts.study_artifact import Outcome, Settings, StudyArtifact
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check
 from orchestrator.config.search_space import distributions
@@ -48,7 +48,7 @@ from orchestrator.exceptions import ConfigError, SweepFailed
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.execution import Session
 from orchestrator.execution.stopping import StopRequest
-from orchestrator.execution.switch import asking, start_switch
+from orchestrator.execution.switch import Switch, asking, start_switch
 from orchestrator.execution.trainings import placement, run_tune
 from orchestrator.planning.inputs import demonstrations_of, experts_of, method_of
 from orchestrator.planning.plan import Plan
@@ -206,7 +206,7 @@ class TrialTask:
     study: str
     threads: int
     gpu: float
-    switch: ActorHandle
+    switch: ActorHandle[Switch]
 
     @property
     def device(self) -> str:
@@ -284,7 +284,7 @@ def _ended(workspace: Workspace) -> list[Outcome]:
 class Keeper(Callback):
     """Keeps the value of every ended trial, so that a killed search does not lose it, and passes a stop on."""
 
-    def __init__(self, workspace: Workspace, count: int, stop: StopRequest, switch: ActorHandle) -> None:
+    def __init__(self, workspace: Workspace, count: int, stop: StopRequest, switch: ActorHandle[Switch]) -> None:
         self._workspace, self._count, self._stop, self._switch = workspace, count, stop, switch
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from results.result_store import ResultStore
-
 from orchestrator.artifacts import KINDS, Artifact
 from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.store import Store
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
+from results.result_store import ResultStore
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ class Switch:
         return self._on
 
 
-def start_switch() -> ActorHandle:
+def start_switch() -> ActorHandle[Switch]:
     """A switch that is off."""
-    switch: ActorHandle = ray.remote(Switch).options(num_cpus=0, max_restarts=-1).remote()  # type: ignore[assignment]
+    switch: ActorHandle[Switch] = ray.remote(Switch).options(num_cpus=0, max_restarts=-1).remote()  # type: ignore[assignment]
     return switch
 
 
-def asking(switch: ActorHandle) -> Callable[[], bool]:
+def asking(switch: ActorHandle[Switch]) -> Callable[[], bool]:
     """A function that asks a switch at most once in ``ASK_EVERY_S``, as cheap as trainings need it."""
     asked, answer = time.monotonic(), False
 

@@ -30,7 +30,7 @@ from orchestrator.config.sections import Resources, TaskResources
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
-from orchestrator.execution.switch import asking
+from orchestrator.execution.switch import Switch, asking
 
 PENDING_TRIALS = 8
 """Trainings that Tune holds ready beyond those that run, so that an autoscaler sees the demand."""
@@ -48,7 +48,7 @@ class TrialConfig(TypedDict):
     storage: str
     threads: int
     gpu: float
-    switch: ActorHandle
+    switch: ActorHandle[Switch]
 
 
 def training_trial(config: TrialConfig) -> None:
@@ -161,7 +161,7 @@ def train(
     step: Callable[[], None],
     done: Callable[[str], None],
     show: Callable[[str, Mapping[str, float]], None],
-    switch: ActorHandle,
+    switch: ActorHandle[Switch],
     stop: StopRequest,
     most: int,
 ) -> None:

@@ -22,8 +22,8 @@ from orchestrator.artifacts import (
     ZooExperts,
 )
 from orchestrator.artifacts.artifact import derive_seed, episode_seeds, specs_at
-from orchestrator.artifacts.experts import ExpertsArtifact
-from orchestrator.artifacts.generator import Method
+from orchestrator.artifacts.experts_artifact import ExpertsArtifact
+from orchestrator.artifacts.generator_artifact import Method
 from orchestrator.config.experiment import Experiment
 
 

@@ -11,8 +11,8 @@ from hypogen.generators import GENERATORS, get_generator
 from hypogen.splits import Split, in_distribution
 from orchestrator.artifacts import PROBES, Artifact, GeneratorArtifact, RolloutsArtifact
 from orchestrator.artifacts.artifact import Json, PolicyArtifact, content_key, episode_seeds, specs_at
-from orchestrator.artifacts.experts import ExpertsArtifact
-from orchestrator.artifacts.probes import PolicyProbe, ProbeArtifact
+from orchestrator.artifacts.experts_artifact import ExpertsArtifact
+from orchestrator.artifacts.probe_artifacts import PolicyProbe, ProbeArtifact
 from orchestrator.config.experiment import Experiment
 from orchestrator.planning.inputs import demonstrations_of, generator_of, groups, reference_of
 from orchestrator.planning.run_settings import expert_settings, run_settings

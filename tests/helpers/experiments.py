@@ -42,10 +42,10 @@ table: main
 """
 
 
-def environment() -> dict[str, str]:
-    """Nothing of the caller's cluster and storage."""
+def environment(root: Path = ROOT) -> dict[str, str]:
+    """Nothing of the caller's cluster and storage; the packages are those under ``root``."""
     kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "HYPOGEN_STORAGE")}
-    return {**kept, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    return {**kept, "COLUMNS": "200", "PYTHONPATH": str(root)}
 
 
 def sweep(*words: object, cwd: Path = ROOT, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -66,12 +66,12 @@ def tables(storage: Path) -> dict[str, bytes]:
 class Killed:
     """A sweep in the background, to be disturbed in the middle."""
 
-    def __init__(self, path: Path, storage: Path, *words: str) -> None:
+    def __init__(self, path: Path, storage: Path, *words: str, root: Path = ROOT) -> None:
         command = [sys.executable, "-m", "orchestrator.sweep", str(path), "--storage", str(storage), *words]
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
-            env={**environment(), "RAY_AUTH_MODE": "disabled"},
+            cwd=root,
+            env={**environment(root), "RAY_AUTH_MODE": "disabled"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

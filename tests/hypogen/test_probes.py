@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from hypogen import probes
 from hypogen.demonstrations import Demonstrations
+from hypogen.generators import GENERATORS
 from hypogen.policy import Policy, PolicyShape
-from hypogen.probes import START_RANGE, has_updates, policy_from_starts, random_starts, start_statistics, update_losses
+from hypogen.probes import START_RANGE, policy_from_starts, random_starts, start_statistics, update_losses
 from tests.helpers.imitation import tiny_demonstrations, tiny_generator
 
 
@@ -101,4 +101,4 @@ def test_the_starts_take_turns_over_the_specs() -> None:
 
 
 def test_only_a_method_with_updates_can_be_probed() -> None:
-    assert [name for name in probes.GENERATORS if has_updates(name)] == ["hypogen"]
+    assert [name for name, entry in GENERATORS.items() if entry.has_updates] == ["hypogen"]

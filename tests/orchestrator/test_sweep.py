@@ -17,7 +17,7 @@ import yaml
 
 from hypogen.policy import Policy
 from orchestrator.artifacts import GeneratorArtifact
-from orchestrator.artifacts.generator import POLICY
+from orchestrator.artifacts.generator_artifact import POLICY
 from orchestrator.artifacts.making import make
 from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load

@@ -1,15 +1,12 @@
-"""Shared by all tests of results: an empty store, and result_rows.py, which pytest's importlib mode would not find."""
+"""An empty store, which all tests of results share."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from results.result_store import ResultStore
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

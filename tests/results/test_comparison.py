@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from result_rows import asked, episode_rows, expert_row, fill, run_row
 
 from results.catalogue import compare
 from results.formats import formatted
 from results.problems import ResultsError
+from tests.helpers.result_rows import asked, episode_rows, expert_row, fill, run_row
 
 
 def compared(store, a="hypogen", b="hyperzero", **scope):

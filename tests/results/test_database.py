@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from result_rows import episode_rows, fill, run_row
 
 from results.problems import ResultsError
+from tests.helpers.result_rows import episode_rows, fill, run_row
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from result_rows import BENCHMARK_ROW, METHOD_ROW, episode_rows, expert_row, fill, run_row
 
 from hypogen.benchmarks import BENCHMARKS
 from hypogen.generators import GENERATORS
 from results.catalogue import compare, grid, render
 from results.paper_tables import paper
+from tests.helpers.result_rows import BENCHMARK_ROW, METHOD_ROW, episode_rows, expert_row, fill, run_row
 
 PAPERS = ["expert", "hypogen", "hyperzero", "pearl", "meta_policy", "uvfa", "cond_policy"]
 TRAY = {name: BENCHMARK_ROW[name] for name in ("benchmark", "environment", "context")}

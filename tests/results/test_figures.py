@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from result_rows import METHOD_ROW, asked, episode_rows, expert_row, fill, run_row
 from typer.testing import CliRunner
 
 from results.__main__ import app
 from results.figures import FIGURES, draw
 from results.figures.style import styles
 from results.problems import ResultsError
+from tests.helpers.result_rows import METHOD_ROW, asked, episode_rows, expert_row, fill, run_row
 
 
 def place(benchmark: str) -> dict[str, str]:

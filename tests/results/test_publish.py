@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, expert_row, fill, run_row
 from typer.testing import CliRunner
 
 from results.__main__ import app
@@ -14,6 +13,16 @@ from results.problems import ResultsError
 from results.publish import publish
 from results.result_store import ResultStore, open_results
 from results.schema import TABLES
+from tests.helpers.result_rows import (
+    BENCHMARK_ROW,
+    METHOD_ROW,
+    PROVENANCE_ROW,
+    asked,
+    episode_rows,
+    expert_row,
+    fill,
+    run_row,
+)
 
 TRAY = {name: BENCHMARK_ROW[name] for name in ("benchmark", "environment", "context")}
 LINEAGE = {

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
-from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, fill, run_row
 
 from results.problems import ResultsError
 from results.result_store import ResultStore, open_results
 from results.schema import RUNS, TABLES
+from tests.helpers.result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, fill, run_row
 
 CURVE = {"run": "a", "epoch": 1, "step": 10, "metric": "loss", "value": 0.5}
 

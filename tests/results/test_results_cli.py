@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
-from result_rows import asked, episode_rows, fill, run_row
 from typer.testing import CliRunner
 
 from results.__main__ import app
+from tests.helpers.result_rows import asked, episode_rows, fill, run_row
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, run_row
 
 from results.problems import ResultsError
 from results.rows import to_table
 from results.schema import BENCHMARKS, CURVES, EPISODES, EXPERIMENTS, METHODS, PROVENANCE, RUNS, TABLES
+from tests.helpers.result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, run_row
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -83,6 +83,11 @@ def test_columns_younger_than_their_writers_may_be_left_out():
     row = {name: value for name, value in PROVENANCE_ROW.items() if name not in ("label", "runs")}
     (back,) = to_table(PROVENANCE, [row]).to_pylist()
     assert (back["label"], back["runs"]) == (None, None)
+
+
+def test_code_outside_of_a_git_checkout_has_no_commit():
+    (back,) = to_table(PROVENANCE, [{**PROVENANCE_ROW, "git_commit": None, "git_dirty": None}]).to_pylist()
+    assert (back["git_commit"], back["git_dirty"]) == (None, None)
 
 
 @pytest.mark.parametrize("color", ["red", "#12345", "#1234567", "D55E00", 0])

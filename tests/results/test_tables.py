@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from result_rows import asked, episode_rows, expert_row, fill, run_row
 
 from results.catalogue import grid, render
 from results.formats import FORMATS, formatted
 from results.problems import ResultsError
 from results.statistics import Summary
 from results.table_files import check_table, titles
+from tests.helpers.result_rows import asked, episode_rows, expert_row, fill, run_row
 
 SWEEPS = {
     "table18": ("layers", "policy.layers"),

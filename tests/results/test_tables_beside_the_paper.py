@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from result_rows import asked, episode_rows, expert_row, fill, run_row
 
 from results.catalogue import grid, render
 from results.formats import FORMATS, formatted
 from results.paper_tables import paper
 from results.table_files import titles
+from tests.helpers.result_rows import asked, episode_rows, expert_row, fill, run_row
 
 MEASURED = [name for name in titles() if name.startswith("table")]
 PROBED = ("table3", "table4", "table5")

@@ -16,6 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 import sapien.core as sapien
 from mani_skill2 import PACKAGE_ASSET_DIR
 from mani_skill2.agents.configs.panda.defaults import PandaDefaultConfig
@@ -69,7 +70,7 @@ def describe(ratio: float) -> Path:
 
 
 @functools.cache
-def start_pose(ratio: float) -> np.ndarray:
+def start_pose(ratio: float) -> npt.NDArray[Any]:
     """Joint angles [7] (rad) that put an arm's tool where the default arm's starts. RuntimeError if it cannot reach."""
     if ratio == 1:
         return REST

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from hypogen.benchmarks import get_benchmark
@@ -16,10 +17,11 @@ from hypogen.envs.maniskill import get_environment
 from hypogen.envs.maniskill.single import ManiSkillEnv
 from hypogen.envs.worlds import specs_array, world_seeds
 
-Answer = tuple[np.ndarray, ...]
+Array = npt.NDArray[Any]
+Answer = tuple[Array, ...]
 
 
-class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
+class ManiSkillVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
     """W worlds of a ManiSkill benchmark, one per row of ``specs`` [W, C].
 
     Observations are float32 [W, D], actions [W, 7]. Worlds end one by one, terminated at success or truncated after
@@ -33,7 +35,7 @@ class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}  # noqa: RUF012
 
-    def __init__(self, benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], processes: int = 1) -> None:
+    def __init__(self, benchmark: str, specs: Array | Sequence[Sequence[float]], processes: int = 1) -> None:
         self._chunks: list[_Here | _Process] = []  # first: an unfinished vector is closed as well
         self.benchmark = get_benchmark(benchmark)
         get_environment(self.benchmark)  # refuses what does not run here
@@ -54,8 +56,8 @@ class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
         self._running = False
 
     def reset(
-        self, *, seed: int | Sequence[int] | np.ndarray | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self, *, seed: int | Sequence[int] | Array | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         """Starts an episode in every world: observations [W, D] and infos.
 
         One number seeds world i with ``seed + i``; without a seed the worlds' random streams continue. No options.
@@ -67,7 +69,7 @@ class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
         self._running = True
         return observations, {"success": np.zeros(self.num_envs, dtype=bool)}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One control step with ``actions`` [W, 7]: observations, rewards [W], terminated, truncated [W], infos.
 
         Raises ValueError for a wrong shape, actions that are not finite, or when every episode is over.
@@ -104,7 +106,7 @@ class ManiSkillVectorEnv(gymnasium.vector.VectorEnv):
 class _Worlds:
     """Some worlds of one process, and where each stands in its episode."""
 
-    def __init__(self, benchmark: str, specs: np.ndarray) -> None:
+    def __init__(self, benchmark: str, specs: Array) -> None:
         self._envs = [ManiSkillEnv(benchmark, spec) for spec in specs]
         self._observations = np.zeros((len(specs), get_benchmark(benchmark).observation_dim), np.float32)
         self._terminated, self._truncated = np.zeros((2, len(specs)), dtype=bool)
@@ -115,7 +117,7 @@ class _Worlds:
         self._terminated[:] = self._truncated[:] = False
         return (self._observations.copy(),)
 
-    def step(self, actions: np.ndarray) -> Answer:
+    def step(self, actions: Array) -> Answer:
         rewards = np.zeros(len(self._envs))
         for row in np.flatnonzero(~(self._terminated | self._truncated)):
             step = self._envs[row].step(actions[row])
@@ -130,7 +132,7 @@ class _Worlds:
 class _Here:
     """Worlds in this process, behind the interface of those in another."""
 
-    def __init__(self, benchmark: str, specs: np.ndarray) -> None:
+    def __init__(self, benchmark: str, specs: Array) -> None:
         self._worlds = _Worlds(benchmark, specs)
 
     def send(self, command: str, argument: Any) -> None:
@@ -146,7 +148,7 @@ class _Here:
 class _Process:
     """Worlds in a process of their own, started afresh: a fork would copy torch's and Ray's threads half-alive."""
 
-    def __init__(self, benchmark: str, specs: np.ndarray) -> None:
+    def __init__(self, benchmark: str, specs: Array) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, benchmark, specs), daemon=True)
@@ -169,7 +171,7 @@ class _Process:
         self._process.join()
 
 
-def _serve(pipe: Connection, benchmark: str, specs: np.ndarray) -> None:
+def _serve(pipe: Connection, benchmark: str, specs: Array) -> None:
     """Answers commands until the other end of the pipe is closed."""
     worlds = None
     while True:

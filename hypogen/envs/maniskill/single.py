@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.benchmarks import get_benchmark
 from hypogen.envs.maniskill import get_environment
@@ -51,7 +52,7 @@ class _Undrawn(PickCubeEnv):
     def _add_ground(self, altitude: float = 0.0, render: bool = True) -> sapien.ActorStatic:
         return super()._add_ground(altitude, render=False)
 
-    def _build_cube(self, half_size: np.ndarray, **looks: Any) -> sapien.Actor:
+    def _build_cube(self, half_size: npt.NDArray[Any], **looks: Any) -> sapien.Actor:
         builder = self._scene.create_actor_builder()
         builder.add_box_collision(half_size=half_size)
         return builder.build("cube")
@@ -76,15 +77,15 @@ class _AtSpec(_Undrawn):
         super().__init__()
 
     @property
-    def cube_half_size(self) -> np.ndarray:
+    def cube_half_size(self) -> npt.NDArray[Any]:
         """Half the cube's edge along each axis, float32 [3] (m)."""
         return np.full(3, self._values["cube_size"], np.float32)
 
     @cube_half_size.setter
-    def cube_half_size(self, default: np.ndarray) -> None:
+    def cube_half_size(self, default: npt.NDArray[Any]) -> None:
         """ManiSkill2's constructor sets its default here; the spec's value stands."""
 
-    def step_action(self, action: np.ndarray) -> None:
+    def step_action(self, action: npt.NDArray[Any]) -> None:
         """ManiSkill2's control step for a controller that does not interpolate, without the calls that do nothing."""
         self.agent.set_action(action)
         robot, scene = self.agent.robot, self._scene
@@ -118,7 +119,7 @@ WORLDS = {"liftcube": LiftCube, "pickcube": PickCube}
 """The ManiSkill environments, by name."""
 
 
-class ManiSkillEnv(gymnasium.Env):
+class ManiSkillEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     """One world as a gymnasium environment; registered as ``hypogen/<benchmark>-v0``.
 
     Observations float32 [D] in ManiSkill2's order, actions float32 [7] in [-1, 1]: the tool's displacement in its own
@@ -160,7 +161,7 @@ class ManiSkillEnv(gymnasium.Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Starts an episode: observation [D] and infos. Without a seed the random stream continues.
 
         The scene is built anew: PhysX keeps contacts that make the same seed start other episodes otherwise.
@@ -170,7 +171,7 @@ class ManiSkillEnv(gymnasium.Env):
         self._running = True
         return observation.astype(np.float32), {"success": False}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One control step (1/20 s) with ``action`` [7].
 
         Raises ValueError for a wrong shape, NaN, or outside an episode; FloatingPointError when the physics diverged.

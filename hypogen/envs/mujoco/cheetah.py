@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.contexts import Tolerance, spaced
 from hypogen.envs.environment import Terms
@@ -31,18 +32,18 @@ def resize(root: ElementTree.Element, length: float) -> None:
     only(root, ".//body[@name='fthigh']").set("pos", decimals(length, 0, 0))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[np.ndarray]:
+def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[npt.NDArray[Any]]:
     """Positions without x, since the ground is the same everywhere; velocities; the torso's velocity along x."""
     velocity = sensor(model, data, "torso_subtreelinvel")
     return [data.qpos[1:], data.qvel, velocity[:1]]
 
 
-def observe(raw: np.ndarray) -> np.ndarray:
+def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Positions [W, 8] and velocities [W, 9]."""
     return raw[:, :17].copy()
 
 
-def features(raw: np.ndarray) -> np.ndarray:
+def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Velocity along x [W, 1] (m/s)."""
     return raw[:, 17:].copy()
 
@@ -61,7 +62,7 @@ def dm_control_classes() -> tuple[Any, Any]:
     class CheetahTask(Directed, cheetah.Cheetah):
         """Run at the target speed (m/s)."""
 
-        def get_features(self, physics: cheetah.Physics) -> np.ndarray:
+        def get_features(self, physics: cheetah.Physics) -> npt.NDArray[Any]:
             return np.array([physics.speed()])
 
         def get_reward(self, physics: cheetah.Physics) -> float:

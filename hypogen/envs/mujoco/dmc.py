@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.benchmarks import get_benchmark
 from hypogen.envs.mujoco import get_environment
@@ -23,7 +24,7 @@ with warnings.catch_warnings():
 
 
 def load(
-    benchmark: str, spec: float | Sequence[float] | np.ndarray, random: np.random.RandomState | int | None = None
+    benchmark: str, spec: float | Sequence[float] | npt.NDArray[Any], random: np.random.RandomState | int | None = None
 ) -> control.Environment:
     """The dm_control ``control.Environment`` of ``benchmark`` at ``spec`` [C], with flat observations off.
 
@@ -38,7 +39,7 @@ def load(
     return control.Environment(physics, task, time_limit=environment.time_limit_s, n_sub_steps=environment.substeps)
 
 
-class DmcEnv(gymnasium.Env):
+class DmcEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     """One world as a gymnasium environment; registered as ``hypogen/<benchmark>-v0``.
 
     Observations float64 [D] in dm_control's order, actions float64 [A] in [-1, 1]; truncated after 1000 steps, never
@@ -80,7 +81,7 @@ class DmcEnv(gymnasium.Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Starts an episode: observation [D] and infos. Without a seed the random stream continues."""
         super().reset(seed=seed)
         if seed is not None:
@@ -88,7 +89,7 @@ class DmcEnv(gymnasium.Env):
         self._running = True
         return _flat(self.environment.reset().observation), self._infos()
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One control step with ``action`` [A]. Raises ValueError for a wrong shape, NaN, or outside an episode."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (self.action_dim,) or not np.isfinite(action).all():
@@ -111,5 +112,5 @@ class DmcEnv(gymnasium.Env):
         return {"features": self.environment.task.get_features(self.environment.physics)}
 
 
-def _flat(observation: dict[str, Any]) -> np.ndarray:
+def _flat(observation: dict[str, Any]) -> npt.NDArray[Any]:
     return np.concatenate([np.ravel(part) for part in observation.values()])

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
-import numpy as np
+import numpy.typing as npt
 
 from hypogen.contexts import Tolerance
 from hypogen.envs.environment import Environment
@@ -45,9 +45,9 @@ class MujocoEnvironment(Environment):
     suite_task: str
     dm_control_classes: Callable[[], tuple[Any, Any]]
     changes: Mapping[str, Callable[[ElementTree.Element, float], None]] = field(default_factory=dict)
-    views: Callable[[mujoco.MjModel, mujoco.MjData], list[np.ndarray]]
-    observe: Callable[[np.ndarray], np.ndarray]
-    features: Callable[[np.ndarray], np.ndarray]
+    views: Callable[[mujoco.MjModel, mujoco.MjData], list[npt.NDArray[Any]]]
+    observe: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    features: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
     feature_names: tuple[str, ...]
     reward: Callable[..., Any]
     substeps: int
@@ -97,7 +97,7 @@ class MujocoEnvironment(Environment):
             return self.dm_control_classes()
 
 
-def sensor(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
+def sensor(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> npt.NDArray[Any]:
     """View of a sensor's numbers in a world's memory."""
     found = model.sensor(name)
     return data.sensordata[found.adr[0] : found.adr[0] + found.dim[0]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.contexts import Tolerance, spaced
 from hypogen.envs.environment import Terms
@@ -46,18 +47,18 @@ def resize(root: ElementTree.Element, length: float) -> None:
         only(root, f".//geom[@name='{cap}']").set("size", decimals(0.04, length - 0.07))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[np.ndarray]:
+def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[npt.NDArray[Any]]:
     """Sensors: two joints, tip and spinner [3] each, three velocities (the last is the hinge's), two touches."""
     return [sensor(model, data, name) for name in _SENSORS]
 
 
-def observe(raw: np.ndarray) -> np.ndarray:
+def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Joints [W, 2], tip relative to the spinner [W, 2], velocities [W, 3] and log of touches [W, 2]."""
     joints, tip, spinner, velocities, touch = np.split(raw, [2, 5, 8, 11], axis=1)
     return np.concatenate([joints, tip[:, ::2] - spinner[:, ::2], velocities, np.log1p(touch)], axis=1)
 
 
-def features(raw: np.ndarray) -> np.ndarray:
+def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Velocity of the hinge [W, 1] (rad/s)."""
     return raw[:, 10:11].copy()
 
@@ -76,7 +77,7 @@ def dm_control_classes() -> tuple[Any, Any]:
     class FingerTask(Directed, finger.Spin):
         """Spin the hinge at the target speed (rad/s)."""
 
-        def get_features(self, physics: finger.Physics) -> np.ndarray:
+        def get_features(self, physics: finger.Physics) -> npt.NDArray[Any]:
             return np.array([physics.hinge_velocity()])
 
         def get_reward(self, physics: finger.Physics) -> float:

@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 import gymnasium
 import mujoco
 import numpy as np
+import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
 
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.envs.mujoco import get_environment
 from hypogen.envs.mujoco.models import get_model, start_episode
 from hypogen.envs.worlds import specs_array, world_seeds
+
+Array = npt.NDArray[Any]
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION  # everything a step depends on, the solver's warm start included
 _NOT_RUNNING = -1
@@ -32,12 +35,12 @@ class _World(NamedTuple):
     row: int
     model: mujoco.MjModel
     data: mujoco.MjData
-    control: np.ndarray
-    action: np.ndarray
-    copies: list[tuple[np.ndarray, np.ndarray]]  # (row of the raw array, memory of the world)
+    control: Array
+    action: Array
+    copies: list[tuple[Array, Array]]  # (row of the raw array, memory of the world)
 
 
-class MujocoVectorEnv(gymnasium.vector.VectorEnv):
+class MujocoVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
     """W worlds of a MuJoCo benchmark, one per row of ``specs`` [W, C].
 
     Observations are float64 [W, D], actions float64 [W, A]. All worlds end together, truncated after
@@ -50,7 +53,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}  # noqa: RUF012
 
-    def __init__(self, benchmark: str, specs: np.ndarray | Sequence[Sequence[float]], threads: int = 1) -> None:
+    def __init__(self, benchmark: str, specs: Array | Sequence[Sequence[float]], threads: int = 1) -> None:
         self._pool: ThreadPoolExecutor | None = None  # first: an unfinished vector is closed as well
         self.benchmark: Benchmark = get_benchmark(benchmark)
         self._environment = get_environment(self.benchmark)
@@ -77,8 +80,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._steps = _NOT_RUNNING
 
     def reset(
-        self, *, seed: int | Sequence[int] | np.ndarray | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self, *, seed: int | Sequence[int] | Array | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         """Starts an episode in every world: observations [W, D] and infos.
 
         World i seeded s starts as a dm_control environment with ``random=RandomState(s)`` does. One number seeds world
@@ -94,7 +97,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._steps = 0
         return self._environment.observe(self._raw), {"features": self._environment.features(self._raw)}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One control step with ``actions`` [W, A]: observations, rewards [W], terminated, truncated [W], infos.
 
         MuJoCo clips actions to [-1, 1]. Raises ValueError for a wrong shape, NaN or infinite actions, or outside an
@@ -112,7 +115,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.full(self.num_envs, over)
         return self._environment.observe(self._raw), rewards, terminated, truncated, {"features": features}
 
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> dict[str, Array]:
         """Everything that the worlds' future depends on, their random streams included, as numpy arrays.
 
         ``set_state`` of a vector with the same specs, in this or another process, continues to the same bits.
@@ -132,7 +135,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             "random_gauss": np.array([stream[4] for stream in streams]),
         }
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: dict[str, Array]) -> None:
         """Continues from what ``get_state`` returned. Raises ValueError when that vector had other specs."""
         if not np.array_equal(state["specs"], self.specs):
             raise ValueError(f"the state is of specs {state['specs'].tolist()}, not {self.specs.tolist()}")
@@ -207,7 +210,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             for target, source in copies:
                 target[...] = source
 
-    def _check_step(self, actions: np.ndarray) -> None:
+    def _check_step(self, actions: Array) -> None:
         if self._steps == _NOT_RUNNING:
             raise ValueError("call reset before step: no episode is running")
         if np.shape(actions) != self._actions.shape:

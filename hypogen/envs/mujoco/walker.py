@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 
 from hypogen.contexts import Tolerance, spaced
 from hypogen.envs.environment import Terms
@@ -26,24 +27,24 @@ def resize(root: ElementTree.Element, length: float) -> None:
     only(root, ".//geom[@name='torso']").set("size", decimals(0.07, length))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[np.ndarray]:
+def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[npt.NDArray[Any]]:
     """Orientations (xx and xz of every body), torso's height, velocities; velocity along x, and zz of the torso."""
     velocity, torso = sensor(model, data, "torso_subtreelinvel"), model.body("torso").id
     orientations = data.xmat[1:, 0:3:2]
     return [orientations, data.xpos[torso, 2:], data.qvel, velocity[:1], data.xmat[torso, 8:]]
 
 
-def observe(raw: np.ndarray) -> np.ndarray:
+def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Orientations [W, 14], height [W, 1] (m) and velocities [W, 9]."""
     return raw[:, :24].copy()
 
 
-def features(raw: np.ndarray) -> np.ndarray:
+def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Velocity along x (m/s) and stand term [W, 2]."""
     return np.stack([raw[:, 24], stand(height=raw[:, 14], upright=raw[:, 25])], axis=1)
 
 
-def stand(height: np.ndarray, upright: np.ndarray) -> np.ndarray:
+def stand(height: npt.NDArray[Any], upright: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """dm_control's stand term [W], from the torso's height (m) and the z of its z axis [W]."""
     scale = np.sqrt(-2 * np.log(VALUE_AT_MARGIN))
     below = (_STAND_HEIGHT_M - height) / (_STAND_HEIGHT_M / 2) * scale
@@ -70,7 +71,7 @@ def dm_control_classes() -> tuple[Any, Any]:
         def __init__(self, speed: float, random: np.random.RandomState | int | None = None) -> None:
             super().__init__(speed, move_speed=0, random=random)  # then dm_control's reward is its stand term alone
 
-        def get_features(self, physics: walker.Physics) -> np.ndarray:
+        def get_features(self, physics: walker.Physics) -> npt.NDArray[Any]:
             return np.array([physics.horizontal_velocity(), super().get_reward(physics)])
 
         def get_reward(self, physics: walker.Physics) -> float:

@@ -12,7 +12,7 @@ from hypogen.envs.mujoco import dmc
 from hypogen.envs.mujoco.models import model_xml
 from tests.hypogen.envs import hopper
 
-KNOWN = {**mujoco.ENVIRONMENTS, "hopper": hopper.ENVIRONMENT}
+KNOWN = {"hopper": hopper.ENVIRONMENT, **mujoco.ENVIRONMENTS}
 
 
 @pytest.fixture(params=KNOWN)

@@ -101,7 +101,7 @@ def test_known_rewards(direction):
 
 
 def test_wrong_environment_and_features():
-    with pytest.raises(ValueError, match="'hopper'; known: cheetah, walker, finger"):
-        reward("hopper", np.zeros((1, 1)), 1.0)
+    with pytest.raises(ValueError, match="'octopus'; known: cheetah, walker, finger"):
+        reward("octopus", np.zeros((1, 1)), 1.0)
     with pytest.raises(ValueError, match=r"walker has 2 feature\(s\), got shape \(3, 1\)"):
         reward("walker", np.zeros((3, 1)), 1.0)

@@ -36,7 +36,7 @@ def recorded(name: str) -> Demonstrations:
 
 
 def trained(method: str, name: str):
-    settings = GENERATORS[method].settings(**SMALL[method])
+    settings = GENERATORS[method].settings(**SMALL.get(method, {}))
     generator = build(method, get_benchmark(name), SHAPE, settings, seed=0)
     return generator, fit(generator, recorded(name).select(TRAIN), TRAINING, seed=0)
 

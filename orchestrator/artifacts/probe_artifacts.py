@@ -30,8 +30,8 @@ from orchestrator.artifacts.artifact import (
     specs_at,
     write_curve,
 )
-from orchestrator.artifacts.demonstrations import DemonstrationsArtifact, keys, load_demonstrations
-from orchestrator.artifacts.generator import POLICY, GeneratorArtifact
+from orchestrator.artifacts.demonstrations_artifact import DemonstrationsArtifact, keys, load_demonstrations
+from orchestrator.artifacts.generator_artifact import POLICY, GeneratorArtifact
 from orchestrator.artifacts.store import Store
 
 

@@ -13,7 +13,7 @@ from hypogen.demonstrations import Selectable
 from hypogen.references import get_reference
 from hypogen.references.base import Array
 from orchestrator.artifacts.artifact import Artifact, Content, PolicyArtifact, Specs, Summary, Task, write_curve
-from orchestrator.artifacts.experts import COPY_S, ExpertsArtifact
+from orchestrator.artifacts.experts_artifact import COPY_S, ExpertsArtifact
 from orchestrator.artifacts.store import Store
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypogen.demonstrations import Demonstrations, collect, collect_successes
 from orchestrator.artifacts.artifact import Artifact, Content, Seeds, Specs, Summary, Task, rows_of, span
-from orchestrator.artifacts.experts import ExpertsArtifact
+from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.store import Store
 
 FILE = "demonstrations.safetensors"

@@ -32,7 +32,7 @@ from orchestrator.artifacts.artifact import (
     specs_at,
     write_curve,
 )
-from orchestrator.artifacts.demonstrations import DemonstrationsArtifact, keys, load_demonstrations
+from orchestrator.artifacts.demonstrations_artifact import DemonstrationsArtifact, keys, load_demonstrations
 from orchestrator.artifacts.store import Store
 
 POLICY = "policy.safetensors"

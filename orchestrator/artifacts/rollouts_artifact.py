@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
 from hypogen.rollouts import rollout
 from orchestrator.artifacts.artifact import Artifact, Content, PolicyArtifact, Seeds, Specs, Summary, Task, span
-from orchestrator.artifacts.experts import ExpertsArtifact
+from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.store import Store
 
 FILE = "episodes.safetensors"
@@ -73,6 +74,6 @@ class RolloutsArtifact(Artifact):
         save_file({name: torch.from_numpy(array) for name, array in arrays.items()}, folder / FILE)
         return {"mean_return": float(episodes.returns.mean())}
 
-    def load(self, store: Store) -> dict[str, np.ndarray]:
+    def load(self, store: Store) -> dict[str, npt.NDArray[Any]]:
         """The arrays [S, E] that were measured: returns, lengths, failed, success."""
         return {name: tensor.numpy() for name, tensor in load_file(self.folder(store) / FILE).items()}
