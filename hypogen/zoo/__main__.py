@@ -108,9 +108,7 @@ def _trainable(name: str) -> Benchmark:
         _refuse(str(error))
     if benchmark.simulator != MUJOCO:
         known = [entry.name for entry in BENCHMARKS.values() if entry.simulator == MUJOCO]
-        _refuse(
-            f"the recipe {zoo.recipe_of(name)!r} trains experts in MuJoCo, and {name} is not there. Known: {', '.join(known)}."
-        )
+        _refuse(f"the recipes train experts in MuJoCo, and {name} is not there. Known: {', '.join(known)}.")
     return benchmark
 
 
