@@ -210,11 +210,13 @@ def test_shared_transitions_are_rewarded_for_the_benchmarks_kind_of_target(
         return rewarded[-1][-1]
 
     monkeypatch.setattr(population.envs, "reward", note)
-    train(benchmark, [[-5.0], [0.25], [5.0]], dataclasses.replace(TINY, updates=3, shared_replay=True), seed=0)
+    train(benchmark, [[-5.0], [0.05], [5.0]], dataclasses.replace(TINY, updates=3, shared_replay=True), seed=0)
     assert len(rewarded) == 3
+    faster = 0
     for features, speed, given in rewarded:
-        assert speed.flatten().tolist() == [-5.0, 0.25, 5.0]
-        expected = reward("cheetah", features, speed, get_benchmark(benchmark).tolerance)
-        assert torch.equal(given, expected)
-        too_fast = features[1, ..., 0] > 0.5  # 0.25 m/s is asked for
-        assert too_fast.any() and bool(((given[1][too_fast] == 1) == (benchmark == "cheetah-speed")).all())
+        assert speed.flatten().tolist() == torch.tensor([-5.0, 0.05, 5.0]).tolist()
+        assert torch.equal(given, reward("cheetah", features, speed, get_benchmark(benchmark).tolerance))
+        too_fast = features[1, ..., 0] > 0.2  # 0.05 m/s is asked for
+        faster += int(too_fast.sum())
+        assert bool(((given[1][too_fast] == 1) == (benchmark == "cheetah-speed")).all())
+    assert faster > 0
