@@ -133,6 +133,7 @@ class _Clock:
         return float(self._before[1] + time.process_time() - self._start[1])
 
     def note(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps([self.seconds, self.cpu_seconds]))
 
 
