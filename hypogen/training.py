@@ -35,8 +35,7 @@ class TrainingSettings:
     batch_size: samples per step over all specs together, spread evenly over the specs of the step.
     specs_per_batch: specs per step, drawn anew for every step; None for all specs in every step.
     spec_noise: standard deviation of the noise added to the specs in every step, in units of half the grid's range
-        along each variable (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not one
-        point.
+        along each variable (ours; the paper: 0). A policy then serves a neighbourhood of its training spec.
     learning_rate: learning rate of Adam after the warm-up.
     learning_rate_final: learning rate at the end of a half cosine over all steps; None for no change (the paper).
     warmup_steps: steps over which the learning rate rises linearly to its scheduled value (ours; the paper: 0).
@@ -124,8 +123,7 @@ def fit(
     before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written, so
         that its own output exists wherever training continues.
     until: number of the settings' epochs after which to stop, for a later call to continue from the checkpoint.
-    stop: function called after every epoch except the last; if it returns True, the training ends with a checkpoint and
-        Stopped.
+    stop: function called after every epoch except the last; True ends the training with a checkpoint and Stopped.
 
     Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` returns True, ValueError for
     demonstrations that do not fit the settings or a checkpoint of another training.
@@ -301,8 +299,7 @@ def _text(losses: Row) -> str:
 def _keep_freed_memory() -> None:
     """Ask glibc not to return freed gradients to the kernel, which would hand them back page by page in every step.
 
-    Saves up to a tenth of a HyPoGen step on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD
-    (-3).
+    Saves up to 10 % of a HyPoGen step on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

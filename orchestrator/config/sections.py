@@ -60,7 +60,7 @@ class SplitChoice(Section):
 
 @dataclasses.dataclass(frozen=True)
 class ExpertChoice:
-    """Choice of experts: the zoo's ready ones, scripted ones, or ones trained by a recipe with changes."""
+    """Choice of experts: the zoo's, scripted ones, or ones trained by a recipe with the experiment's changes."""
 
     source: Literal["train", "zoo"] = "train"
     algorithm: str = "td3"
@@ -71,8 +71,7 @@ class ExpertChoice:
 class DemonstrationChoice(Section):
     """Number of episodes per spec (default: the paper's for the benchmark); in ManiSkill only successful ones count.
 
-    ``noise``: standard deviation of the noise that disturbs the experts' actions in the recorded episodes (the paper:
-    0).
+    ``noise``: standard deviation of the noise that disturbs the experts' actions while recording (the paper: 0).
     ``discount``: discount of the values in ManiSkill's demonstrations; MuJoCo's values come from the experts' critics.
     """
 
@@ -160,7 +159,7 @@ class Range(Section):
 
 
 class Search(Section):
-    """Search: Optuna (TPE) proposes settings, ASHA stops poor ones; both see only specs held out from *training*."""
+    """Search by Optuna (TPE), with ASHA to stop poor settings early; both see only specs held out from *training*."""
 
     method: str
     space: dict[str, Range] = Field(min_length=1)
