@@ -84,6 +84,10 @@ def sweep(
     stop: StopRequest,
 ) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
+    from orchestrator.execution.cluster import authenticate, choose, connected
+
+    where = choose(address)
+    authenticate(where)  # before anything imports Ray
     from rich.console import Console
 
     from orchestrator.artifacts.store import Store
@@ -91,7 +95,6 @@ def sweep(
     from orchestrator.console.dry_run import dry_run as print_dry_run
     from orchestrator.console.progress import Progress
     from orchestrator.execution import search
-    from orchestrator.execution.cluster import choose, connected
     from orchestrator.execution.execution import Session
     from orchestrator.planning.plan import build
 
@@ -99,7 +102,7 @@ def sweep(
     source = loading.load(path, profile, assignments)
     loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(path)
-    store, where = Store(storage), choose(address)
+    store = Store(storage)
     if dry_run:
         print_dry_run(console, source, store, where)
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -108,8 +109,6 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
     """Context with a connection to Ray, which is closed at the end (and a private Ray stopped)."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if address.value == PRIVATE:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
     already = ray.is_initialized()
@@ -131,6 +130,24 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
     finally:
         if not already:
             ray.shutdown()
+
+
+def authenticate(address: Address) -> None:
+    """Set the token that Ray asks for, before Ray is imported: whoever reaches its ports without one runs no code.
+
+    A private Ray gets a token of its own, which only this process and its children know. For a cluster it is the one
+    that Ray finds (``ray get-auth-token --generate``, the same on every node), if there is one.
+    """
+    if address.value == PRIVATE:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+    elif "RAY_AUTH_MODE" not in os.environ and _has_token():
+        os.environ["RAY_AUTH_MODE"] = "token"  # Ray alone forgets it where an address is given
+
+
+def _has_token() -> bool:
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").exists()
 
 
 def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:

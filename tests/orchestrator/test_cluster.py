@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
 from orchestrator.exceptions import UserError
-from orchestrator.execution.cluster import Address, answers, choose
+from orchestrator.execution.cluster import Address, answers, authenticate, choose
 from tests.helpers.experiments import ROOT, environment
 
 GPU = ROOT / "cluster" / "gpu.yaml"
@@ -113,3 +115,63 @@ print("taken")
         [sys.executable, "-c", code], capture_output=True, text=True, env={**environment(), **variables}, timeout=120
     )
     assert done.stdout.strip().endswith("taken"), done.stdout + done.stderr
+
+
+STRANGER = (
+    "import ray; ray.init(address='{}', log_to_driver=False); print('ran', ray.get(ray.remote(lambda: 42).remote()))"
+)
+
+
+def without_ray() -> dict[str, str]:
+    """The environment of somebody who has set nothing of Ray's."""
+    return {name: value for name, value in environment().items() if not name.startswith("RAY_")}
+
+
+def stranger(address: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Somebody on this machine who knows the address and tries to run code there."""
+    command = [sys.executable, "-c", STRANGER.format(address)]
+    variables = {**without_ray(), "HOME": str(home), **variables}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+
+
+def test_a_private_ray_refuses_a_stranger_and_takes_its_own(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from orchestrator.execution.cluster import Address, authenticate, connected\n"
+        "where = Address('local', 'test'); authenticate(where)\n"
+        "import ray\n"
+        "with connected(where, num_cpus=1):\n"
+        "    print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], flush=True); sys.stdin.read()"
+    )
+    mine = {**without_ray(), "HOME": str(tmp_path / "mine"), "RAY_AUTH_MODE": "disabled"}
+    (tmp_path / "mine").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=mine, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as private:
+        assert private.stdout and private.stdin
+        address, token = private.stdout.readline().split()
+        tried = ({}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64})
+        with ThreadPoolExecutor() as together:  # each gives up after twenty seconds
+            for refused in together.map(lambda variables: stranger(address, tmp_path, **variables), tried):
+                assert refused.returncode != 0 and "ran" not in refused.stdout, refused.stdout + refused.stderr
+        welcome = stranger(address, tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+        assert "ran 42" in welcome.stdout, welcome.stderr
+        private.stdin.close()
+    assert not (tmp_path / "mine" / ".ray").exists(), "the token is written nowhere"
+
+
+@pytest.mark.parametrize("variable", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "file"])
+def test_the_token_of_a_cluster_is_used_where_there_is_one(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    authenticate(Address("10.0.0.5:6379", "--address"))
+    assert "RAY_AUTH_MODE" not in os.environ, "none is there"
+    if variable == "file":
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("secret")
+    else:
+        monkeypatch.setenv(variable, "secret")
+    authenticate(Address("10.0.0.5:6379", "--address"))
+    assert os.environ.pop("RAY_AUTH_MODE") == "token"
