@@ -77,9 +77,11 @@ class Generator(nn.Module, ABC):
     as defaults, and draw their initial weights from torch's global random numbers.
 
     least_samples: smallest number of transitions per spec that `losses` can work with.
+    reads_specs: whether its policies depend on the spec.
     """
 
     least_samples: ClassVar[int] = 1
+    reads_specs: ClassVar[bool] = True
 
     def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: Any) -> None:
         super().__init__()

@@ -23,6 +23,8 @@ class BlindSettings:
 class Blind(Generator):
     """An MLP on the observation alone."""
 
+    reads_specs = False
+
     def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: BlindSettings) -> None:
         super().__init__(benchmark, shape, settings)
         sizes = shape.sizes(benchmark.observation_dim, benchmark.action_dim)

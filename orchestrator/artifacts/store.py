@@ -240,7 +240,7 @@ def _remote_root(uri: str) -> tuple[pafs.FileSystem, str]:
     scheme, _, path = uri.partition("://")
     if scheme not in REMOTE_SCHEMES:
         known = ", ".join(f"{name}://" for name in REMOTE_SCHEMES)
-        raise UserError(f"--storage {uri}: unknown scheme {scheme}://. Known: {known}; or give a folder.")
+        raise UserError(f"--storage {uri}: unknown scheme {scheme}://. Give a folder, or a URL of: {known}.")
     try:
         if scheme == "gs":  # which by default looks for credentials for many minutes
             pafs.GcsFileSystem(retry_time_limit=GCS_PATIENCE).get_file_info(path.partition("/")[0])

@@ -201,7 +201,7 @@ def test_manifests_are_plain_json(tmp_path: Path) -> None:
         ("s3:/bucket/runs", "a URL has two slashes: s3://bucket/runs"),
         ("/etc/passwd", "/etc/passwd is not a folder"),
         ("/etc/passwd/runs", "/etc/passwd is not a folder"),
-        ("abfs://a/b", r"unknown scheme abfs://. Known: s3://, gs://; or give a folder"),
+        ("abfs://a/b", r"unknown scheme abfs://. Give a folder, or a URL of: s3://, gs://"),
         ("gs://no-such-bucket/runs", "Give a folder, or a URL like s3://bucket/folder"),
     ],
 )
