@@ -39,6 +39,28 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """Band around a target speed that earns the whole reward, and the margin beyond it in which the reward falls.
+
+    Both grow with the target: within ``slack + slack_share * |target|`` of it the reward is 1, and a margin of
+    ``margin + margin_share * |target|`` further on 0.1, on both sides. All but the shares have the speed's unit.
+    """
+
+    slack: float
+    slack_share: float
+    margin: float
+    margin_share: float
+
+    def slack_at(self, target: Any) -> Any:
+        """Half width of the band at a ``target`` [...] that is positive: a number, a numpy array or a torch tensor."""
+        return self.slack + self.slack_share * target
+
+    def margin_at(self, target: Any) -> Any:
+        """Margin at a ``target`` [...] that is positive: a number, a numpy array or a torch tensor."""
+        return self.margin + self.margin_share * target
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """An environment and the variables that vary in it.
 
@@ -58,6 +80,10 @@ class Benchmark:
         split: Way in which the paper chooses them.
         episodes: Evaluation episodes per spec in the paper.
         demonstrations: Demonstrated episodes per spec in the paper; in ManiSkill successful ones.
+        tolerance: Band around the target speed that is rewarded; None where faster than asked is as good.
+        published: Whether the paper's tables have this benchmark.
+        revision: Number of this meaning of the name: a benchmark that comes to mean something else counts up.
+        note: What a reader of its results must know, in one sentence; may be empty.
     """
 
     name: str
@@ -75,6 +101,15 @@ class Benchmark:
     split: Literal["random", "evenly_spaced"]
     episodes: int
     demonstrations: int
+    tolerance: Tolerance | None = None
+    published: bool = True
+    revision: int = 1
+    note: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Name that stored results are told apart by: the benchmark's own, with its revision after the first."""
+        return self.name if self.revision == 1 else f"{self.name}@{self.revision}"
 
     @property
     def usual_steps(self) -> int:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from hypogen.contexts import Benchmark, Variable
+from hypogen.contexts import Benchmark, Tolerance, Variable
 from hypogen.simulators import Simulator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What sets one context apart from the others of its environment.
+
+    Attributes:
+        defaults: Values in place of the environment's own defaults, by the variable's name.
+        tolerance, published, revision, note: Those of its benchmark (see :class:`hypogen.contexts.Benchmark`).
+    """
+
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    tolerance: Tolerance | None = None
+    published: bool = True
+    revision: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,6 +35,7 @@ class Environment:
         defaults: Value of every variable where it does not vary, by name.
         units: Unit of every variable, by name.
         contexts: Grid of each variable that varies, by the context's name and the variable's.
+        terms: What sets a context apart from the others, by its name; most have nothing.
         observation_dim: Length of a flat observation.
         action_dim: Length of an action; every action lies in [-1, 1].
         simulator: Physics engine that runs it.
@@ -40,6 +57,7 @@ class Environment:
     split: Literal["random", "evenly_spaced"]
     episodes: int
     demonstrations: int
+    terms: Mapping[str, Terms] = field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -62,15 +80,15 @@ class Environment:
                 raise ValueError(f"{benchmark.name}: no value for the variable {name!r}; {known}")
 
     def _benchmark(self, context: str, grids: Mapping[str, tuple[float, ...]]) -> Benchmark:
+        terms = self.terms.get(context, Terms())
+        defaults = {**self.defaults, **terms.defaults}
         return Benchmark(
             name=f"{self.name}-{context}",
             environment=self.name,
             context=context,
             simulator=self.simulator,
-            variables=tuple(
-                Variable(name, self.units[name], self.defaults[name], grid) for name, grid in grids.items()
-            ),
-            fixed={name: value for name, value in self.defaults.items() if name not in grids},
+            variables=tuple(Variable(name, self.units[name], defaults[name], grid) for name, grid in grids.items()),
+            fixed={name: value for name, value in defaults.items() if name not in grids},
             observation_dim=self.observation_dim,
             action_dim=self.action_dim,
             episode_steps=self.episode_steps,
@@ -80,4 +98,8 @@ class Environment:
             split=self.split,
             episodes=self.episodes,
             demonstrations=self.demonstrations,
+            tolerance=terms.tolerance,
+            published=terms.published,
+            revision=terms.revision,
+            note=terms.note,
         )

@@ -68,13 +68,17 @@ def train(
         Diverged: a weight became NaN or infinite.
         Stopped: ``stop`` said so.
     """
-    if get_benchmark(benchmark).simulator.name != "mujoco":
+    entry = get_benchmark(benchmark)
+    if entry.simulator.name != "mujoco":
         raise ValueError(f"TD3 experts exist for MuJoCo benchmarks, not for {benchmark}")
     settings = resolve(settings, device)
-    training = _PopulationTraining(
-        get_benchmark(benchmark), np.asarray(specs, dtype=np.float64), settings, seed, threads, device
-    )
-    identity = {"benchmark": benchmark, "specs": training.specs.tolist(), "seed": seed, **dataclasses.asdict(settings)}
+    training = _PopulationTraining(entry, np.asarray(specs, dtype=np.float64), settings, seed, threads, device)
+    identity = {
+        "benchmark": entry.identity,
+        "specs": training.specs.tolist(),
+        "seed": seed,
+        **dataclasses.asdict(settings),
+    }
     files = ReplayCheckpoint(checkpoint, identity, checkpoint_every_s, training.replay) if checkpoint else None
     try:
         training.run(files, on_progress, stop)
@@ -157,13 +161,13 @@ class _PopulationTraining:
         self._finish_step(files, pending)
 
     def _update(self) -> None:
-        settings, generator = self._settings, self._generator
+        settings, generator, benchmark = self._settings, self._generator, self._benchmark
         joint = self._updates < settings.joint_updates
         if not joint and isinstance(self._learner, JointTD3):
             self._learner = self._learner.part()
         rows = settings.joint_batch_size if joint else settings.batch_size
         windows = self.replay.sample(rows, settings.n_step, generator)
-        rewards = envs.reward(self._benchmark.environment, windows.features, self._speeds)
+        rewards = envs.reward(benchmark.environment, windows.features, self._speeds, benchmark.tolerance)
         returns, discounts = n_step_returns(rewards, windows.valid, settings.discount)
         batch = TransitionBatch(windows.observations, windows.actions, returns, discounts, windows.next_observations)
         noise = torch.empty_like(windows.actions).normal_(generator=generator)

@@ -36,6 +36,9 @@ class Reference:
 
 
 def distances(benchmark: Benchmark, train: Array, specs: Array) -> Array:
-    """Euclidean distances [S, N] of ``specs`` [S, C] to the training specs [N, C], scaled to [-1, 1] over the grid."""
+    """Euclidean distances [S, N] of ``specs`` [S, C] to the training specs [N, C], scaled to [-1, 1] over the grid.
+
+    Rounded, so that equal distances on a regular grid are equal numbers.
+    """
     gaps = benchmark.scale(specs)[:, None] - benchmark.scale(train)[None]
-    return np.sqrt((gaps**2).sum(axis=-1))
+    return np.round(np.sqrt((gaps**2).sum(axis=-1)), 9)

@@ -11,12 +11,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+
+from hypogen.benchmarks import get_benchmark
 from hypogen.errors import did_you_mean
-from hypogen.experts import Experts
+from hypogen.experts import Critic, Experts
+from hypogen.policy import Policy
 
 ROOT = Path(__file__).parent
+RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "finger-exact-speed": "few"}
+"""Recipe of a benchmark's experts by the benchmark's name; ``joint`` for all others."""
 _CARD = "card.json"
 _CONTENT = ("actor.safetensors", "critic.safetensors", "experts.json")
 
@@ -39,6 +45,11 @@ class Card:
         seeds: Seeds of these episodes ``[S, E]``.
         digest: Digest of the experts' files, by which a plan knows them.
         algorithm: Name of the algorithm that trained them.
+        revision: The benchmark's, when they were trained: experts of another meaning of its name are refused.
+        stored: Type of the stored weights of actors and critics; they are loaded as float32.
+        unrounded: Mean returns ``[S]`` of the same episodes with the weights before they were rounded to ``stored``;
+            empty where they were not.
+        cpu_seconds: Processor time of the training, all its parts and threads added up; None where it was not noted.
     """
 
     benchmark: str
@@ -54,32 +65,70 @@ class Card:
     seeds: tuple[tuple[int, ...], ...]
     digest: str
     algorithm: str = "td3"
+    revision: int = 1
+    stored: Literal["float32", "float16"] = "float32"
+    unrounded: tuple[float, ...] = ()
+    cpu_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder: the benchmark's for experts by its own recipe, else with the recipe behind a dot."""
+        return self.benchmark if self.recipe == recipe_of(self.benchmark) else f"{self.benchmark}.{self.recipe}"
 
 
-def benchmarks() -> tuple[str, ...]:
-    """Names of the benchmarks that the zoo has experts for."""
+def recipe_of(benchmark: str) -> str:
+    """Recipe by which a benchmark's experts are trained unless another one is asked for."""
+    return RECIPE_OF.get(benchmark, "joint")
+
+
+def names() -> tuple[str, ...]:
+    """Names of all experts in the zoo, such as ``cheetah-speed`` and ``cheetah-speed.independent``."""
     return tuple(sorted(path.parent.name for path in ROOT.glob(f"*/{_CARD}")))
 
 
-def card(benchmark: str) -> Card:
-    """The card of a benchmark's experts. ValueError when the zoo has none."""
-    return Card(**json.loads((_folder(benchmark) / _CARD).read_text()))
+def benchmarks() -> tuple[str, ...]:
+    """Names of the benchmarks that the zoo has experts for, trained by the benchmark's own recipe."""
+    return tuple(name for name in names() if "." not in name)
 
 
-def load(benchmark: str) -> Experts:
-    """The experts of a benchmark's whole grid. ValueError when the zoo has none, or their files were changed."""
-    folder = _folder(benchmark)
-    if digest(folder) != card(benchmark).digest:
+def card(name: str) -> Card:
+    """The card of the experts called ``name``. ValueError when the zoo has none."""
+    return Card(**json.loads((_folder(name) / _CARD).read_text()))
+
+
+def load(name: str) -> Experts:
+    """The experts called ``name`` of a benchmark's whole grid, in float32.
+
+    Raises ValueError when the zoo has none, their files were changed, or the benchmark has come to mean something else.
+    """
+    folder, entry = _folder(name), card(name)
+    benchmark, revision = entry.benchmark, get_benchmark(entry.benchmark).revision
+    if digest(folder) != entry.digest:
         raise ValueError(f"the files in {folder} are not those that its {_CARD} describes: restore them with git")
-    return Experts.load(folder)
+    if entry.revision != revision:
+        raise ValueError(
+            f"the zoo's experts are of revision {entry.revision} of {benchmark}, which is now at revision {revision}: "
+            f"train them again with python -m hypogen.zoo train {benchmark}"
+        )
+    return as_type(Experts.load(folder), torch.float32)
 
 
 def add(experts: Experts, entry: Card, root: Path = ROOT) -> None:
-    """Put experts and their card into the zoo, in place of what was there."""
-    folder = root / entry.benchmark
-    experts.save(folder)
+    """Put experts and their card into the zoo, in place of what was there; weights are rounded to ``entry.stored``."""
+    folder = root / entry.name
+    as_type(experts, getattr(torch, entry.stored)).save(folder)
     entry = dataclasses.replace(entry, digest=digest(folder))
     (folder / _CARD).write_text(json.dumps(dataclasses.asdict(entry), indent=1) + "\n")
+
+
+def as_type(experts: Experts, dtype: torch.dtype) -> Experts:
+    """The experts with the weights of actors and critics as ``dtype``, rounded if it is coarser."""
+    actor, critic = experts.actor, experts.critic
+    return dataclasses.replace(
+        experts,
+        actor=Policy(tuple(w.to(dtype) for w in actor.weights), tuple(b.to(dtype) for b in actor.biases)),
+        critic=Critic(tuple(w.to(dtype) for w in critic.weights), tuple(b.to(dtype) for b in critic.biases)),
+    )
 
 
 def digest(folder: Path) -> str:
@@ -90,8 +139,8 @@ def digest(folder: Path) -> str:
     return together.hexdigest()[:20]
 
 
-def _folder(benchmark: str) -> Path:
-    known = benchmarks()
-    if benchmark not in known:
-        raise ValueError(f"the zoo has no experts for {benchmark!r}: {did_you_mean(benchmark, known)}")
-    return ROOT / benchmark
+def _folder(name: str) -> Path:
+    known = names()
+    if name not in known:
+        raise ValueError(f"the zoo has no experts for {name!r}: {did_you_mean(name, known)}")
+    return ROOT / name

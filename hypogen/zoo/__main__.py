@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,7 +15,6 @@ import typer
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait must not keep a core busy
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from hypogen import zoo
@@ -24,17 +23,34 @@ from hypogen.errors import did_you_mean
 from hypogen.experts import RECIPES, Experts, resolve, train
 from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
+from hypogen.simulators import MUJOCO
 
-RECIPE, EPISODES = "fast", 10
+EPISODES = 10
+ROUNDING_LOSS = 0.005
+"""Fraction of the mean return that half precision may cost; where it costs more, the weights are stored as they are."""
+PAPER = {
+    "cheetah-speed": 869.59,
+    "cheetah-length": 963.07,
+    "cheetah-speed-length": 927.12,
+    "walker-speed": 722.68,
+    "walker-length": 897.11,
+    "walker-speed-length": 814.43,
+    "finger-speed": 975.71,
+    "finger-length": 959.42,
+    "finger-speed-length": 913.40,
+}
+"""Mean return of the paper's own experts (table 1)."""
 CHECKPOINT_EVERY_S = 60.0
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
 @app.command("list")
 def list_() -> None:
-    """Print, in Markdown, every spec's return and deviation, and how the experts were made."""
-    for name in zoo.benchmarks():
-        typer.echo(_page(zoo.card(name)))
+    """Print, in Markdown, what there is, every spec's return and deviation, and how the experts were made."""
+    cards = [zoo.card(name) for name in zoo.names()]
+    typer.echo(summary(cards))
+    for card in cards:
+        typer.echo(page(card))
 
 
 @app.command("train")
@@ -44,12 +60,18 @@ def train_(
     device: str = "cpu",
     checkpoints: Annotated[Path, typer.Option(help="folder of unfinished trainings")] = Path("runs/zoo"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    recipe: Annotated[str | None, typer.Option(help="in place of the benchmark's own")] = None,
     root: Annotated[Path, typer.Option(help="the zoo to put them in")] = zoo.ROOT,
 ) -> None:
-    """Train the experts of every spec of BENCHMARK by the recipe `fast`, and put them into the zoo."""
-    entry, settings = _trainable(benchmark), resolve(RECIPES[RECIPE], _device(device))
+    """Train the experts of every spec of BENCHMARK by its recipe, and put them into the zoo."""
+    entry = _trainable(benchmark)
+    recipe = recipe or zoo.recipe_of(benchmark)
+    if recipe not in RECIPES:
+        _refuse(f"unknown recipe {recipe!r}: {did_you_mean(recipe, RECIPES)}")
+    settings = resolve(RECIPES[recipe], _device(device))
     torch.set_num_threads(threads)
-    folder = checkpoints / f"{benchmark}-{seed}"
+    own = recipe == zoo.recipe_of(benchmark)
+    folder = checkpoints / f"{benchmark}-{seed}" if own else checkpoints / f"{benchmark}.{recipe}-{seed}"
     surroundings()  # looks at the commit now: the card is to name the one that trains
     clock = _Clock(folder / "seconds.json")
 
@@ -61,11 +83,21 @@ def train_(
 
     experts = train(benchmark, entry.grid, settings, seed, folder, progress, threads, device, CHECKPOINT_EVERY_S)
     clock.note()
-    numbers = np.random.SeedSequence([seed, *b"zoo"]).generate_state(len(entry.grid) * EPISODES)
-    seeds = numbers.astype(np.int64).reshape(len(entry.grid), EPISODES)
-    card = _card(benchmark, experts, dataclasses.asdict(settings), seed, seeds, clock.seconds, threads)
+    card = zoo.Card(
+        benchmark=benchmark,
+        recipe=recipe,
+        settings=dataclasses.asdict(settings),
+        seed=seed,
+        seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
+        machine=f"{surroundings()['cpu']}, {threads} threads",
+        git_commit=surroundings()["git_commit"],
+        revision=entry.revision,
+        **measure(benchmark, experts, seed),
+        digest="",
+    )
     zoo.add(experts, card, root)
-    typer.echo(f"\n{_page(card)}")
+    typer.echo(f"\n{page(card)}")
 
 
 def _trainable(name: str) -> Benchmark:
@@ -74,9 +106,9 @@ def _trainable(name: str) -> Benchmark:
         benchmark = get_benchmark(name)
     except ValueError as error:
         _refuse(str(error))
-    if benchmark.simulator != "mujoco":
-        known = [entry.name for entry in BENCHMARKS.values() if entry.simulator == "mujoco"]
-        _refuse(f"the recipe {RECIPE!r} trains experts in MuJoCo, and {name} is not there. Known: {', '.join(known)}.")
+    if benchmark.simulator != MUJOCO:
+        known = [entry.name for entry in BENCHMARKS.values() if entry.simulator == MUJOCO]
+        _refuse(f"the recipes train experts in MuJoCo, and {name} is not there. Known: {', '.join(known)}.")
     return benchmark
 
 
@@ -95,59 +127,73 @@ def _refuse(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _card(
-    benchmark: str,
-    experts: Experts,
-    settings: dict[str, Any],
-    seed: int,
-    seeds: npt.NDArray[Any],
-    seconds: float,
-    threads: int,
-) -> zoo.Card:
-    """The card, without its digest: the experts measured in episodes of their own."""
-    returns = rollout(benchmark, experts.specs, experts.actor, seeds).returns
-    return zoo.Card(
-        benchmark=benchmark,
-        recipe=RECIPE,
-        settings=settings,
-        seed=seed,
-        seconds=seconds,
-        machine=f"{surroundings()['cpu']}, {threads} threads",
-        git_commit=surroundings()["git_commit"],
-        returns=tuple(returns.mean(axis=1).tolist()),
-        deviations=tuple(returns.std(axis=1).tolist()),
-        episodes=returns.shape[1],
-        seeds=tuple(tuple(row) for row in seeds.tolist()),
-        digest="",
-    )
+def measure(benchmark: str, experts: Experts, seed: int) -> dict[str, Any]:
+    """What a card says of the experts' returns: fresh episodes, with the weights as trained and as stored."""
+    numbers = np.random.SeedSequence([seed, *b"zoo"]).generate_state(len(experts.specs) * EPISODES)
+    seeds = numbers.astype(np.int64).reshape(len(experts.specs), EPISODES)
+    rounded = zoo.as_type(zoo.as_type(experts, torch.float16), torch.float32)
+    exact, half = (rollout(benchmark, experts.specs, kind.actor, seeds).returns for kind in (experts, rounded))
+    suffers = half.mean() < (1 - ROUNDING_LOSS) * exact.mean()
+    returns = exact if suffers else half
+    return {
+        "returns": tuple(returns.mean(axis=1).tolist()),
+        "deviations": tuple(returns.std(axis=1).tolist()),
+        "episodes": returns.shape[1],
+        "seeds": tuple(tuple(row) for row in seeds.tolist()),
+        "stored": "float32" if suffers else "float16",
+        "unrounded": () if suffers else tuple(exact.mean(axis=1).tolist()),
+    }
 
 
 class _Clock:
-    """Seconds of a training over all its parts, kept in a file beside its checkpoint."""
+    """Seconds of a training over all its parts, by the clock and of the processor, kept beside its checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._before = json.loads(path.read_text()) if path.exists() else 0.0
-        self._start = time.monotonic()
+        self._before = json.loads(path.read_text()) if path.exists() else [0.0, 0.0]
+        self._start = time.monotonic(), time.process_time()
 
     @property
     def seconds(self) -> float:
-        return self._before + time.monotonic() - self._start
+        return float(self._before[0] + time.monotonic() - self._start[0])
+
+    @property
+    def cpu_seconds(self) -> float:
+        return float(self._before[1] + time.process_time() - self._start[1])
 
     def note(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(self.seconds))
+        self._path.write_text(json.dumps([self.seconds, self.cpu_seconds]))
 
 
-def _page(card: zoo.Card) -> str:
+def summary(cards: Sequence[zoo.Card]) -> str:
+    """One row per benchmark in Markdown: what its experts reach, beside the paper's."""
+    lines = [
+        "| benchmark | specs | mean return | lowest | paper's experts | of the paper's | recipe | updates | minutes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
+    ]
+    for card in cards:
+        mean, paper = np.mean(card.returns), PAPER.get(card.benchmark)
+        lines.append(
+            f"| {card.name} | {len(card.returns)} | {mean:.2f} | {min(card.returns):.2f} | "
+            f"{f'{paper:.2f} | {mean / paper:.1%}' if paper else '- | -'} | {card.recipe} | "
+            f"{card.settings['updates']:,} | {card.seconds / 60:.0f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def page(card: zoo.Card) -> str:
+    """Everything that a reader wants of a card, in Markdown."""
     entry = get_benchmark(card.benchmark)
     names = " × ".join(f"{variable.name} {variable.unit}" for variable in entry.variables)
     lines = [
-        f"## {card.benchmark}",
+        f"## {card.name}",
         "",
+        *([f"{entry.note[0].upper()}{entry.note[1:]}.", ""] if entry.note else []),
         f"Mean return {np.mean(card.returns):.2f} over {len(card.returns)} specs (lowest {min(card.returns):.2f}), "
         f"{card.episodes} fresh episodes each. Recipe `{card.recipe}`, {card.settings['updates']:,} updates, seed "
-        f"{card.seed}, {card.seconds / 60:.0f} minutes on {card.machine}; commit {str(card.git_commit)[:9]}.",
+        f"{card.seed}, {card.seconds / 60:.0f} minutes{_cpu(card)} on {card.machine}; commit "
+        f"{str(card.git_commit)[:9]}.{_stored(card)}",
         "",
         f"| {names} | return | deviation |",
         "| ---: | ---: | ---: |",
@@ -155,6 +201,17 @@ def _page(card: zoo.Card) -> str:
     for spec, value, deviation in zip(entry.grid.tolist(), card.returns, card.deviations, strict=True):
         lines.append(f"| {' × '.join(f'{x:g}' for x in spec)} | {value:.2f} | {deviation:.2f} |")
     return "\n".join([*lines, ""])
+
+
+def _cpu(card: zoo.Card) -> str:
+    return "" if card.cpu_seconds is None else f" ({card.cpu_seconds / 60:.0f} of the processor)"
+
+
+def _stored(card: zoo.Card) -> str:
+    if not card.unrounded:
+        return ""
+    mean = np.mean(card.unrounded)
+    return f" Stored in half precision: before rounding the same episodes return {mean:.2f}."
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Contract tests over every registered benchmark."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -28,14 +29,50 @@ PAPER = {
     "pickcube-damping": (21, (50,), (150,)),
     "pickcube-arm-length": (16, (0.5,), (2.0,)),
 }
-PAPER_ENVIRONMENTS = {"cheetah", "walker", "finger", "liftcube", "pickcube"}
 of_the_paper = pytest.mark.parametrize("benchmark", [BENCHMARKS[name] for name in PAPER], ids=PAPER)
 every_benchmark = pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=lambda benchmark: benchmark.name)
 
 
 def test_the_registry_holds_the_papers_benchmarks():
-    """In the paper's order. Environments added since may have further ones."""
-    assert [name for name, entry in BENCHMARKS.items() if entry.environment in PAPER_ENVIRONMENTS] == list(PAPER)
+    """In the paper's order. Its environments have further ones, and so may environments added since."""
+    assert [name for name, entry in BENCHMARKS.items() if entry.published] == list(PAPER)
+
+
+@pytest.mark.parametrize(
+    ("name", "speed"),
+    [
+        ("cheetah-length", 1),
+        ("cheetah-length-at-10", 10),
+        ("walker-length", 1),
+        ("finger-length", 1),
+        ("finger-length-at-15", 15),
+    ],
+)
+def test_lengths_have_one_visible_target_each(name, speed):
+    """Those of the paper's name the target that its numbers were measured at; the others the stated one."""
+    benchmark = get_benchmark(name)
+    assert benchmark.fixed == {"speed": speed} and benchmark.tolerance is None
+    stated = ("-at-" in name) or name == "walker-length"
+    assert benchmark.published == ("-at-" not in name)
+    assert benchmark.revision == (1 if stated else 2)
+    if name != "walker-length":
+        assert f"target {speed} " in benchmark.note
+        assert np.array_equal(benchmark.grid, get_benchmark(name.split("-at-")[0]).grid)
+
+
+@every_benchmark
+def test_identity_is_the_name_until_the_meaning_changes(benchmark):
+    assert dataclasses.replace(benchmark, revision=1).identity == benchmark.name
+    second = dataclasses.replace(benchmark, revision=2).identity
+    assert second != benchmark.name and second not in BENCHMARKS
+    assert len({entry.identity for entry in BENCHMARKS.values()}) == len(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", ["cheetah-exact-speed", "walker-exact-speed", "finger-exact-speed"])
+def test_exact_speeds_are_ours_and_say_so(name):
+    benchmark = get_benchmark(name)
+    assert not benchmark.published and benchmark.tolerance is not None and benchmark.note.startswith("ours")
+    assert np.array_equal(benchmark.grid, -benchmark.grid[::-1])
 
 
 @of_the_paper
@@ -97,7 +134,9 @@ def test_defaults_lie_on_the_grid(benchmark):
 @every_benchmark
 def test_fixed_values_are_the_defaults_of_the_sister_benchmarks(benchmark):
     sisters = [other for other in BENCHMARKS.values() if other.environment == benchmark.environment]
-    defaults = {variable.name: variable.default for other in sisters for variable in other.variables}
+    defaults = {variable.name: variable.default for other in sisters for variable in other.variables if other.published}
+    terms = ENVIRONMENTS[benchmark.environment].terms
+    defaults |= terms[benchmark.context].defaults if benchmark.context in terms else {}
     assert {name: defaults[name] for name in benchmark.fixed} == benchmark.fixed
 
 

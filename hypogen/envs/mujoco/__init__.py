@@ -21,7 +21,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TypeVar
 
-from hypogen.contexts import Benchmark
+from hypogen.contexts import Benchmark, Tolerance
 from hypogen.envs.mujoco.environment import MujocoEnvironment
 from hypogen.errors import did_you_mean
 
@@ -43,12 +43,13 @@ FEATURES: dict[str, int] = {name: len(environment.feature_names) for name, envir
 """Number of features F that the reward of each environment is computed from."""
 
 
-def reward(environment: str, features: Array, speed: Array | float) -> Array:
+def reward(environment: str, features: Array, speed: Array | float, tolerance: Tolerance | None = None) -> Array:
     """The reward [...] of ``environment`` from ``features`` [..., F] at target ``speed`` [...], which broadcast.
 
     ``features`` are those of a step's ``infos["features"]``: a numpy array or a torch tensor, ``speed`` of the same
-    kind or a number. Speeds of 0 have no direction and give NaN. Raises ValueError for an unknown environment or a
-    wrong number of features. Source: the reward in the environment's file.
+    kind or a number. ``tolerance`` is the benchmark's: None where at least that speed is asked for, else the band
+    around it. Speeds of 0 have no direction and give NaN. Raises ValueError for an unknown environment or a wrong
+    number of features. Source: the reward in the environment's file.
     """
     if environment not in ENVIRONMENTS:
         raise ValueError(f"no reward for environment {environment!r}; known: {', '.join(ENVIRONMENTS)}")
@@ -56,7 +57,7 @@ def reward(environment: str, features: Array, speed: Array | float) -> Array:
     shape: tuple[int, ...] = tuple(features.shape)  # type: ignore[attr-defined]
     if shape[-1] != len(entry.feature_names):
         raise ValueError(f"{environment} has {len(entry.feature_names)} feature(s), got shape {shape}")
-    rewards: Array = entry.reward(features, speed)
+    rewards: Array = entry.rewards(features, speed, tolerance)
     return rewards
 
 

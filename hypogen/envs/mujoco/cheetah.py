@@ -1,4 +1,11 @@
-"""Cheetah: run at a target speed (m/s), with a torso of a given half length (m). dm_control's, with 6 actuators."""
+"""Cheetah: run at a target speed (m/s), with a torso of a given half length (m). dm_control's, with 6 actuators.
+
+The paper's table 6 states a target of 10 m/s for the lengths, but its numbers were measured at 1 m/s: its experts
+return 963.07 there, where no agent of this task passes 900 at 10 m/s, and the authors' code sets the target to 1. So
+``cheetah-length`` asks for 1 m/s, and ``cheetah-length-at-10`` for what the table states.
+
+``cheetah-exact-speed`` is ours, outside the paper's tables: running faster than asked earns less.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,8 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from hypogen.contexts import spaced
+from hypogen.contexts import Tolerance, spaced
+from hypogen.envs.environment import Terms
 from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
 from hypogen.envs.mujoco.rewards import moving
 
@@ -40,9 +48,9 @@ def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return raw[:, 17:].copy()
 
 
-def reward(features: Any, speed: Any) -> Any:
+def reward(features: Any, speed: Any, tolerance: Tolerance | None = None) -> Any:
     """Rewards [...] from features [..., 1] and target speeds [...] (m/s)."""
-    return moving(features[..., 0], speed)
+    return moving(features[..., 0], speed, tolerance)
 
 
 def dm_control_classes() -> tuple[Any, Any]:
@@ -72,6 +80,25 @@ ENVIRONMENT = MujocoEnvironment(
         "speed": {"speed": spaced(-10, 10, 0.5, without=(0.0,))},
         "length": {"length": spaced(0.3, 0.7, 0.01)},
         "speed-length": {"speed": spaced(1, 10, 1), "length": spaced(0.3, 0.7, 0.05)},
+        "length-at-10": {"length": spaced(0.3, 0.7, 0.01)},
+        "exact-speed": {"speed": spaced(-5, 5, 0.25, without=(0.0,))},
+    },
+    terms={
+        "length": Terms(
+            defaults={"speed": 1.0},
+            revision=2,  # until then the target was 10 m/s
+            note="target 1 m/s, at which the paper's numbers were measured; its table 6 states 10 m/s",
+        ),
+        "length-at-10": Terms(
+            published=False,
+            note="target 10 m/s, as the paper's table 6 states; the paper has no numbers that were measured there",
+        ),
+        "exact-speed": Terms(
+            defaults={"speed": 5.0},
+            tolerance=Tolerance(slack=0.1, slack_share=0.05, margin=0.25, margin_share=0.35),
+            published=False,
+            note="ours: running faster than asked earns less",
+        ),
     },
     observation_dim=17,
     action_dim=6,
@@ -85,4 +112,4 @@ ENVIRONMENT = MujocoEnvironment(
     reward=reward,
     dm_control_classes=dm_control_classes,
 )
-"""The cheetah, with the grids of the paper's tables 6 to 9."""
+"""The cheetah, with the grids of the paper's tables 6 to 9, and two contexts that the paper does not have."""

@@ -35,7 +35,7 @@ def load(
     entry = get_benchmark(benchmark)
     environment, values = get_environment(entry), entry.values(spec)
     physics = new_physics(environment, environment.model_values(values))
-    task = environment.task_class(values["speed"], random=random)
+    task = environment.task(values["speed"], entry.tolerance, random)
     return control.Environment(physics, task, time_limit=environment.time_limit_s, n_sub_steps=environment.substeps)
 
 

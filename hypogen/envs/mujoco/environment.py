@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy.typing as npt
 
+from hypogen.contexts import Tolerance
 from hypogen.envs.environment import Environment
 from hypogen.simulators import MUJOCO, Simulator
 
@@ -35,8 +36,8 @@ class MujocoEnvironment(Environment):
         observe: Raw numbers [W, R] to observations [W, D], in dm_control's order.
         features: Raw numbers [W, R] to the numbers that the reward is computed from [W, F].
         feature_names: Name of each feature.
-        reward: Features [..., F] and target speeds [...] to rewards [...]: the same operations on numpy arrays and
-            torch tensors, in the order in which dm_control does them, to the same bits.
+        reward: Features [..., F], target speeds [...] and perhaps a tolerance to rewards [...]: the same operations on
+            numpy arrays and torch tensors, in the order in which dm_control does them, to the same bits.
         substeps: Physics steps per control step.
         time_limit_s: Length of an episode in simulated seconds: ``episode_steps`` control steps.
     """
@@ -48,7 +49,7 @@ class MujocoEnvironment(Environment):
     observe: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
     features: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
     feature_names: tuple[str, ...]
-    reward: Callable[[Any, Any], Any]
+    reward: Callable[..., Any]
     substeps: int
     time_limit_s: float
     simulator: Simulator = MUJOCO
@@ -74,6 +75,16 @@ class MujocoEnvironment(Environment):
     def task_class(self) -> Any:
         """dm_control's task with the paper's reward: called with a target speed. Imports the simulator."""
         return self._classes[1]
+
+    def rewards(self, features: Any, speed: Any, tolerance: Tolerance | None = None) -> Any:
+        """Rewards [...] from features [..., F] at target speeds [...], to be kept within ``tolerance`` if given."""
+        return self.reward(features, speed) if tolerance is None else self.reward(features, speed, tolerance)
+
+    def task(self, speed: float, tolerance: Tolerance | None = None, random: Any = None) -> Any:
+        """A new dm_control task with this target and random stream. Imports the simulator."""
+        task = self.task_class(speed, random=random)
+        task.tolerance = tolerance
+        return task
 
     def model_values(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """Those of a spec's ``values`` that change the model, in the order of ``changes``."""

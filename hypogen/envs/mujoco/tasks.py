@@ -1,4 +1,4 @@
-"""Target speed of a dm_control task. Imports dm_control."""
+"""Target speed of a dm_control task, to be reached or to be kept. Imports dm_control."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hypogen.contexts import Tolerance
 from hypogen.envs.mujoco.rewards import VALUE_AT_MARGIN
 
 with warnings.catch_warnings():
@@ -18,7 +19,13 @@ class Directed:
     """Half of a task: a target speed with a direction. The other half is dm_control's own task.
 
     A subclass adds ``get_features(physics) -> [F]``, the numbers that the reward is computed from, and ``get_reward``.
+
+    Attributes:
+        speed: Target speed.
+        tolerance: Band around it that is rewarded; None where faster is as good.
     """
+
+    tolerance: Tolerance | None = None
 
     def __init__(self, speed: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -29,11 +36,11 @@ class Directed:
         self._random = np.random.RandomState(seed)
 
     def moving(self, velocity: float) -> float:
-        """1 at the target speed or beyond, 0.1 standing still: by dm_control's own function, for one number."""
-        return rewards.tolerance(
-            np.sign(self.speed) * velocity,
-            bounds=(abs(self.speed), float("inf")),
-            margin=abs(self.speed),
-            sigmoid="linear",
-            value_at_margin=VALUE_AT_MARGIN,
-        )
+        """Reward for one number, by dm_control's own function: what :mod:`hypogen.envs.mujoco.rewards` gives."""
+        target = abs(self.speed)
+        bounds, margin = (target, float("inf")), target
+        if self.tolerance is not None:
+            slack = self.tolerance.slack_at(target)
+            bounds, margin = (target - slack, target + slack), self.tolerance.margin_at(target)
+        along = np.sign(self.speed) * velocity
+        return rewards.tolerance(along, bounds, margin, sigmoid="linear", value_at_margin=VALUE_AT_MARGIN)

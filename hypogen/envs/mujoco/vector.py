@@ -45,7 +45,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
 
     Observations are float64 [W, D], actions float64 [W, A]. All worlds end together, truncated after
     ``episode_steps``; there is no autoreset. The rewards are computed from ``infos["features"]`` float64 [W, F]:
-    ``reward(environment, features, speed)``.
+    ``reward(environment, features, speed, tolerance)``.
 
     Raises ValueError for an unknown or non-MuJoCo benchmark, one with a variable that its environment does not consume,
     specs that mean nothing, or fewer than 1 thread.
@@ -74,7 +74,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         self._physics_step_s = self._worlds[0].model.opt.timestep
         parts = np.array_split(np.arange(self.num_envs), min(threads, self.num_envs))
         self._chunks = [[self._worlds[row] for row in part] for part in parts]
-        self._tasks = [self._environment.task_class(speed) for speed in self.speeds]
+        self._tasks = [self._environment.task(speed, entry.tolerance) for speed in self.speeds]
         if len(self._chunks) > 1:
             self._pool = ThreadPoolExecutor(len(self._chunks) - 1)
         self._steps = _NOT_RUNNING
@@ -111,7 +111,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         over = steps == self.benchmark.episode_steps
         self._steps = _NOT_RUNNING if over else steps
         features = self._environment.features(self._raw)
-        rewards = self._environment.reward(features, self.speeds)
+        rewards = self._environment.rewards(features, self.speeds, self.benchmark.tolerance)
         terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.full(self.num_envs, over)
         return self._environment.observe(self._raw), rewards, terminated, truncated, {"features": features}
 

@@ -1,4 +1,7 @@
-"""Walker: walk upright at a target speed (m/s), with a torso of a given half length (m). dm_control's planar walker."""
+"""Walker: walk upright at a target speed (m/s), with a torso of a given half length (m). dm_control's planar walker.
+
+``walker-exact-speed`` is ours, outside the paper's tables: walking faster than asked earns less.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from hypogen.contexts import spaced
+from hypogen.contexts import Tolerance, spaced
+from hypogen.envs.environment import Terms
 from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
 from hypogen.envs.mujoco.rewards import VALUE_AT_MARGIN, moving
 
@@ -50,9 +54,9 @@ def stand(height: npt.NDArray[Any], upright: npt.NDArray[Any]) -> npt.NDArray[An
     return (3 * standing + (1 + upright) / 2) / 4
 
 
-def reward(features: Any, speed: Any) -> Any:
+def reward(features: Any, speed: Any, tolerance: Tolerance | None = None) -> Any:
     """Rewards [...] from features [..., 2] and target speeds [...] (m/s), as dm_control's walker combines them."""
-    return features[..., 1] * (5 * moving(features[..., 0], speed) + 1) / 6
+    return features[..., 1] * (5 * moving(features[..., 0], speed, tolerance) + 1) / 6
 
 
 def dm_control_classes() -> tuple[Any, Any]:
@@ -85,6 +89,14 @@ ENVIRONMENT = MujocoEnvironment(
         "speed": {"speed": spaced(-5, 5, 0.25, without=(0.0,))},
         "length": {"length": spaced(0.1, 0.5, 0.01)},
         "speed-length": {"speed": spaced(1, 5, 0.5), "length": spaced(0.1, 0.5, 0.05)},
+        "exact-speed": {"speed": spaced(-2.5, 2.5, 0.125, without=(0.0,))},
+    },
+    terms={
+        "exact-speed": Terms(
+            tolerance=Tolerance(slack=0.1, slack_share=0.05, margin=0.1, margin_share=0.2),
+            published=False,
+            note="ours: walking faster than asked earns less",
+        ),
     },
     observation_dim=24,
     action_dim=6,
@@ -98,4 +110,4 @@ ENVIRONMENT = MujocoEnvironment(
     reward=reward,
     dm_control_classes=dm_control_classes,
 )
-"""The walker, with the grids of the paper's tables 6 to 9."""
+"""The walker, with the grids of the paper's tables 6 to 9, and a context that the paper does not have."""

@@ -45,10 +45,12 @@ def test_whole_episodes_equal_dm_control(name):
 
 
 @pytest.mark.parametrize("environment", SUITE_TASKS)
-def test_the_default_length_is_dm_controls_own_task(environment):
+@pytest.mark.parametrize("context", ["speed", "exact-speed"])
+def test_the_default_length_is_dm_controls_own_task(environment, context):
     """Same physics and observations as ``suite.load``; the reward computed here from the stock physics."""
-    spec = [variable.default for variable in BENCHMARKS[f"{environment}-speed"].variables]
-    ours = dmc.load(f"{environment}-speed", spec, random=5)
+    benchmark = BENCHMARKS[f"{environment}-{context}"]
+    spec = [variable.default for variable in benchmark.variables]
+    ours = dmc.load(benchmark.name, spec, random=5)
     stock = suite.load(environment, SUITE_TASKS[environment], task_kwargs={"random": 5})
     assert np.array_equal(_flat(ours.reset()), _flat(stock.reset()))
     rng = np.random.default_rng(1)
@@ -57,15 +59,20 @@ def test_the_default_length_is_dm_controls_own_task(environment):
         timestep, reference = ours.step(action), stock.step(action)
         assert np.array_equal(_flat(timestep), _flat(reference))
         assert np.array_equal(ours.physics.get_state(), stock.physics.get_state())
-        assert timestep.reward == _paper_reward(environment, stock.physics, spec[0])
+        assert timestep.reward == _stock_reward(environment, stock.physics, spec[0], benchmark.tolerance)
 
 
-def _paper_reward(environment, physics, speed):
+def _stock_reward(environment, physics, speed, tolerance):
+    """dm_control's tolerance of the stock physics: the paper's, or that of a speed to be kept."""
+    bounds, margin = (speed, float("inf")), speed
+    if tolerance is not None:
+        slack, margin = tolerance.slack_at(speed), tolerance.margin_at(speed)
+        bounds = (speed - slack, speed + slack)
     velocity = {"cheetah": "speed", "walker": "horizontal_velocity", "finger": "hinge_velocity"}[environment]
     moving = rewards.tolerance(
         getattr(physics, velocity)(),
-        bounds=(speed, float("inf")),
-        margin=speed,
+        bounds=bounds,
+        margin=margin,
         sigmoid="linear",
         value_at_margin=0.1,
     )
