@@ -4,8 +4,8 @@
     ours                    difference from the paper's
     ======================  ==========================================================================================
     <robot>-exact-speed     faster than asked earns less, so that the policy of a neighbouring speed does not do
-    cheetah-length-at-10    target of 10 m/s, which the paper's table 6 states; its numbers were measured at 1 m/s,
-                            which is what ``cheetah-length`` asks for
+    cheetah-length-at-10    target of 10 m/s, which the paper's table 6 states; its numbers were measured at 1 m/s, the
+                            target of ``cheetah-length``
     finger-length-at-15     the same: 15 rad/s as stated, where ``finger-length`` asks for 1 rad/s
     ======================  ==========================================================================================
 

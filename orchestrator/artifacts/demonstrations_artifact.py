@@ -33,7 +33,7 @@ class DemonstrationsArtifact(Artifact):
 
     def content(self) -> Content:
         content: Content = {
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "experts": self.experts.key,
             "specs": self.specs,
             "seeds": self.seeds,

@@ -99,7 +99,7 @@ class PopulationExperts(ExpertsArtifact):
     def content(self) -> Content:
         return {
             **self._algorithm.identity,
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "specs": self.specs,
             "settings": dataclasses.asdict(self.settings),
             "seed": self.seed,
@@ -134,7 +134,7 @@ class SpecExpert(ExpertsArtifact):
     def content(self) -> Content:
         return {
             **self._algorithm.identity,
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "spec": self.spec,
             "settings": dataclasses.asdict(self.settings),
             "start": self.start.key if self.start else None,
@@ -169,7 +169,7 @@ class JoinedExperts(ExpertsArtifact):
     parts: tuple[SpecExpert, ...]
 
     def content(self) -> Content:
-        return {"benchmark": self.benchmark.name, "parts": [part.key for part in self.parts]}
+        return {"benchmark": self.benchmark.identity, "parts": [part.key for part in self.parts]}
 
     @property
     def inputs(self) -> tuple[Artifact, ...]:
@@ -190,7 +190,7 @@ class ZooExperts(ExpertsArtifact):
     digest: str
 
     def content(self) -> Content:
-        return {"benchmark": self.benchmark.name, "zoo": self.digest}
+        return {"benchmark": self.benchmark.identity, "zoo": self.digest}
 
     @property
     def label(self) -> str:
@@ -208,7 +208,7 @@ class ControllerExperts(ExpertsArtifact):
     specs: Specs
 
     def content(self) -> Content:
-        return {"benchmark": self.benchmark.name, "specs": self.specs, **get_algorithm(self.algorithm).identity}
+        return {"benchmark": self.benchmark.identity, "specs": self.specs, **get_algorithm(self.algorithm).identity}
 
     @property
     def label(self) -> str:

@@ -108,7 +108,7 @@ class GeneratorArtifact(PolicyArtifact):
     def content(self) -> Content:
         content: Content = {
             **self.method.content(),
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "demonstrations": keys(self.demonstrations),
             "train": self.train,
             "seed": self.seed,

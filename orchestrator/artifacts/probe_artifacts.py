@@ -122,7 +122,7 @@ class RandomStartProbe(UpdatesProbe, PolicyProbe):
     def content(self) -> Content:
         return {
             "probe": self.name,
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "generator": self.generator.key,
             "seed": self._seed,
             "specs": {"test": self.test},
@@ -160,7 +160,7 @@ class UpdateLossesProbe(UpdatesProbe):
     def content(self) -> Content:
         return {
             "probe": self.name,
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "generator": self.generator.key,
             "demonstrations": keys(self.demonstrations),
             "specs": {"train": self.train, "test": self.test},

@@ -37,7 +37,7 @@ class ReferenceArtifact(PolicyArtifact):
 
     def content(self) -> Content:
         return {
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "method": self.method,
             "settings": dataclasses.asdict(self.settings),
             "experts": self.experts.key,

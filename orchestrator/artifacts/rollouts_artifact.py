@@ -38,7 +38,7 @@ class RolloutsArtifact(Artifact):
 
     def content(self) -> Content:
         content: Content = {
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "policy": self.acting.key,
             "policy_kind": self.acting.kind,
             "specs": self.specs,

@@ -106,7 +106,7 @@ class Fold:
     def content(self) -> Content:
         """Everything that decides which specs and demonstrations the fold consists of."""
         return {
-            "benchmark": self.benchmark.name,
+            "benchmark": self.benchmark.identity,
             "train": self.train,
             "validation": self.validation,
             "demonstrations": keys(self.demonstrations),
