@@ -1,4 +1,4 @@
-"""Demonstrations: the experts' recorded episodes, with their critics' values. Generators learn from these alone."""
+"""Demonstrations: recorded episodes of the experts with their critics' values, the only data for generators."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hypogen.rollouts import Actor, Episodes, Transitions, rollout
 class Demonstrations:
     """Recorded episodes of one expert per spec.
 
-    ``specs`` is float64 and holds the raw values, in the units of the benchmark's variables; all else is float32.
-    ``values`` is Q(s, a) of that spec's expert at the recorded observation and action: its first critic's in MuJoCo,
-    the discounted sum of rewards that the episode still brought in ManiSkill.
+    ``specs`` is float64 and holds the raw values, in the units of the benchmark's variables; everything else is
+    float32. ``values`` is Q(s, a) of that spec's expert at the recorded observation and action: in MuJoCo the value of
+    its first critic, in ManiSkill the discounted sum of the rewards that remain in the episode.
 
     Episodes may end early: only the first ``lengths`` steps of each are real, and the rest is 0. ``terminated`` says
-    that the last of them ended the episode for good (success), so that nothing more could be earned; otherwise time
-    ran out. Without the two, every episode has T steps and ended by the clock.
+    whether the last of them ended the episode for good (success), so that no further reward was possible; otherwise
+    time ran out. If both are omitted, every episode has T steps and ended when time ran out.
     """
 
     specs: Tensor  # [S, C]
@@ -60,34 +60,34 @@ class Demonstrations:
 
     @property
     def continues(self) -> Tensor:
-        """1, or 0 at the step that ended an episode for good [S, E, T]."""
+        """Whether the task goes on after each step [S, E, T]: 0 at a step that ended an episode for good, else 1."""
         last = torch.arange(self.rewards.shape[2]) == self.lengths[:, :, None] - 1
         return 1.0 - (last & self.terminated[:, :, None]).float()
 
     def select(self, indices: Sequence[int]) -> Demonstrations:
-        """The demonstrations of some specs, in the order of ``indices`` (positions on the first axis)."""
+        """Demonstrations of the specs at ``indices`` (positions on the first axis), in that order."""
         chosen = torch.as_tensor(list(indices), dtype=torch.long)
         return Demonstrations(**{name: tensor[chosen] for name, tensor in self._tensors().items()})
 
     def pick(self, episodes: Sequence[int] | npt.NDArray[np.int64]) -> Demonstrations:
-        """The same episodes of every spec, in the order of ``episodes`` (positions on the axis E)."""
+        """The same episodes of every spec: those at ``episodes`` (positions on the axis E), in that order."""
         chosen = torch.as_tensor(np.asarray(episodes), dtype=torch.long)
         rest = {name: tensor[:, chosen] for name, tensor in self._tensors().items() if name != "specs"}
         return Demonstrations(self.specs, **rest)
 
     @staticmethod
     def join(parts: Sequence[Demonstrations]) -> Demonstrations:
-        """Further episodes of the same specs: parts along the axis E, in the given order; T as in ``concatenate``."""
+        """Join episodes of the same specs along the axis E, in the given order; T as in ``concatenate``."""
         padded = _padded(parts)
         rest = {name: torch.cat([part[name] for part in padded], dim=1) for name in padded[0] if name != "specs"}
         return Demonstrations(parts[0].specs, **rest)
 
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
-        """Join demonstrations along the spec axis, in the given order; T becomes the longest episode.
+        """Join demonstrations along the spec axis, in the given order; T becomes the length of the longest episode.
 
         Raises:
-            ValueError: nothing to join.
+            ValueError: there is nothing to join.
         """
         if not parts:
             raise ValueError("there are no demonstrations to concatenate")
@@ -108,14 +108,14 @@ class Demonstrations:
 
 
 class Selectable(Actor, Protocol):
-    """Policies of several specs, of which one spec's can be had alone."""
+    """Policies of several specs from which some specs can be selected."""
 
     def select(self, indices: Sequence[int]) -> Actor:
-        """The policies of some specs, in the order of ``indices``."""
+        """Policies of the specs at ``indices``, in that order."""
 
 
 def _padded(parts: Sequence[Demonstrations]) -> list[dict[str, Tensor]]:
-    """The fields of each part; the axis T of those that have one gets as long as the longest episode, with zeros."""
+    """Fields of each part; the axis T of those that have one is padded with zeros to the longest episode."""
     longest = max(int(part.lengths.max()) for part in parts)
     return [{name: _pad(tensor, longest) for name, tensor in part._tensors().items()} for part in parts]
 
@@ -137,18 +137,19 @@ def collect(
     threads: int = 1,
     noise: float = 0.0,
 ) -> Demonstrations:
-    """Roll the experts out, and record their observations, actions and rewards, and the values of their critics.
+    """Roll out the experts, and record observations, actions and rewards together with the values of their critics.
 
     Args:
         benchmark: name of a benchmark.
         specs: raw spec values ``[S, C]``.
-        policy: the experts' stacked policies, acting without noise.
+        policy: stacked policies of the experts, which act without noise.
         critic: Q1 of the same experts, ``(observations [S, N, D], actions [S, N, A]) -> values [S, N]``.
         seeds: one seed per episode ``[S, E]``; the paper takes ten episodes per spec.
         threads: threads that step the physics.
-        noise: standard deviation of the normal noise on the actions that are carried out, 0 in the paper. The actions
-            that the expert chose are recorded and valued, so that it demonstrates how to recover from disturbances
-            (DART, Laskey et al., 2017). ``rewards`` and ``next_observations`` follow from the disturbed actions.
+        noise: standard deviation of the normal noise on the actions that are carried out (the paper: 0). The actions
+            that the expert chose are recorded and valued, so that the demonstrations show how to recover from
+            disturbances (DART, Laskey et al., 2017). ``rewards`` and ``next_observations`` follow from the disturbed
+            actions.
 
     Raises:
         ValueError: the shapes disagree.
@@ -169,21 +170,21 @@ def collect_successes(
     attempts: int = 100,
     noise: float = 0.0,
 ) -> Demonstrations:
-    """One successful episode of each spec's expert for every seed; the paper has 1000 per spec in ManiSkill.
+    """Record one successful episode of each spec's expert per seed; the paper has 1000 per spec in ManiSkill.
 
-    Where an episode fails, another takes its place, with a seed that follows from the first one and the number of the
-    attempt. ``values`` are the discounted rewards that the episode still brought: the exact Q of an expert that acts
-    without noise, whatever trained it, for a generator that learns values with the same ``discount``.
+    A failed episode is replaced by another, whose seed follows from the first seed and the number of the attempt.
+    ``values`` are the discounted rewards that remain in the episode: the exact Q of an expert that acts without noise,
+    however it was trained, for a generator that learns values with the same ``discount``.
 
     Args:
         benchmark: name of a ManiSkill benchmark.
         specs: raw spec values ``[S, C]``.
-        policy: the experts, ``policy.select([s])`` being that of one spec.
-        seeds: one seed an episode ``[S, E]``.
-        discount: factor by which a reward counts less per step that it lies ahead, in [0, 1].
+        policy: policies of the experts; ``policy.select([s])`` is that of one spec.
+        seeds: one seed per episode ``[S, E]``.
+        discount: factor by which a reward counts less for each step that it lies ahead, in [0, 1].
         threads: processes that step the physics.
-        attempts: episodes that may fail in a row before the expert is given up.
-        noise: as ``collect``'s; the episodes that succeed, and so the rewards and ``values``, are the disturbed ones.
+        attempts: number of episodes that may fail in a row before the expert is given up.
+        noise: as in ``collect``; the successful episodes, and so ``rewards`` and ``values``, are the disturbed ones.
 
     Raises:
         ValueError: the shapes disagree, or an expert fails too often.
@@ -207,7 +208,7 @@ def _successes(
     attempts: int,
     noise: float,
 ) -> Demonstrations:
-    """A successful episode for each seed ``[E]`` of one spec ``[1, C]``."""
+    """One successful episode per seed ``[E]`` of one spec ``[1, C]``."""
     found, places = [], []
     open_places = np.arange(len(seeds))
     for attempt in range(attempts):
@@ -225,12 +226,12 @@ def _successes(
 
 
 def _retry_seed(seed: int, attempt: int) -> int:
-    """The seed itself at first, then others that follow from it."""
+    """Seed itself at first, then others that follow from it."""
     return int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0]) if attempt else seed
 
 
 def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
-    """Discounted sum of this and all later rewards at each step of ``rewards [..., T]``."""
+    """Discounted sum of the current and all later rewards at each step of ``rewards [..., T]``."""
     values = torch.zeros_like(rewards)
     following = torch.zeros_like(rewards[..., 0])
     for step in reversed(range(rewards.shape[-1])):

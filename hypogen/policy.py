@@ -1,4 +1,4 @@
-"""The one object that every method ends in: a batch of small MLP policies, one per spec, with stacked parameters."""
+"""Policies: the common result of all methods, a batch of small MLPs, one per spec, with stacked parameters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hypogen.validation import at_least, require
 
 @dataclass(frozen=True)
 class PolicyShape:
-    """Shape of the policies that a generator makes: the paper's MLPs (section 5.1), the same for every method.
+    """Shape of the generated policies: the paper's MLPs (section 5.1), the same for every method.
 
-    layers: linear layers, at least 1. Two (the paper's MuJoCo policies) is observation -> hidden -> action.
-    hidden_dim: width of every layer but the last.
+    layers: linear layers, at least 1. Two layers (the paper's MuJoCo policies) are observation -> hidden -> action.
+    hidden_dim: width of every layer except the last.
 
-    Raises ValueError that begins with the setting at fault.
+    Raises ValueError with a message that begins with the setting at fault.
     """
 
     layers: int = 2
@@ -32,13 +32,13 @@ class PolicyShape:
         require(self, at_least(1), "layers", "hidden_dim")
 
     def sizes(self, inputs: int, outputs: int) -> tuple[tuple[int, int], ...]:
-        """(in, out) of each linear layer, first to last."""
+        """Sizes (in, out) of the linear layers, first to last."""
         widths = [inputs, *[self.hidden_dim] * (self.layers - 1), outputs]
         return tuple(pairwise(widths))
 
 
 def stacked_mlp(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) -> Tensor:
-    """Apply S MLPs at once, each to its own rows: ReLU between layers, nothing after the last.
+    """Apply S MLPs together, each to its own rows, with ReLU between layers and no activation after the last.
 
     weights [S, out, in] and biases [S, out] for each layer; inputs [S, E, in]; returns [S, E, out].
     """
@@ -64,9 +64,9 @@ def fold_condition(weight: Tensor, bias: Tensor, condition: Tensor) -> tuple[Ten
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """S deterministic MLP policies: ReLU between the layers, tanh on the action, so actions lie in [-1, 1].
+    """S deterministic MLP policies: ReLU between the layers and tanh on the action, so that actions lie in [-1, 1].
 
-    weights: a tensor [S, out, in] for each layer. biases: a tensor [S, out] for each layer.
+    weights: one tensor [S, out, in] per layer. biases: one tensor [S, out] per layer.
     """
 
     weights: tuple[Tensor, ...]
@@ -83,12 +83,12 @@ class Policy:
             inputs = weight.shape[1]
 
     def __call__(self, observations: Tensor) -> Tensor:
-        """Actions [S, E, A] for observations [S, E, D]; row s is acted on by the policy of spec s."""
+        """Actions [S, E, A] for observations [S, E, D]; the policy of spec s acts on row s."""
         return torch.tanh(stacked_mlp(self.weights, self.biases, observations))
 
     @property
     def specs(self) -> int:
-        """S, the number of policies."""
+        """Number of policies S."""
         return self.weights[0].shape[0]
 
     @property
@@ -104,28 +104,28 @@ class Policy:
         return self.weights[-1].shape[1]
 
     def select(self, indices: Sequence[int] | Tensor) -> Policy:
-        """The policies at `indices`, in that order; repeated indices repeat a policy."""
+        """Policies at `indices`, in that order; repeated indices repeat a policy."""
         rows = torch.as_tensor(indices, dtype=torch.long, device=self.weights[0].device)
         return Policy(tuple(w[rows] for w in self.weights), tuple(b[rows] for b in self.biases))
 
     def to(self, device: torch.device | str | torch.dtype) -> Policy:
-        """A copy on another device or in another floating type."""
+        """Copy on another device or in another floating type."""
         return Policy(tuple(w.to(device) for w in self.weights), tuple(b.to(device) for b in self.biases))
 
     def detach(self) -> Policy:
-        """The same numbers, without the graph that generated them."""
+        """The same policies, detached from the autograd graph that generated them."""
         return Policy(tuple(w.detach() for w in self.weights), tuple(b.detach() for b in self.biases))
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file (tensors `weight.0`, `bias.0`, ...)."""
         tensors = {f"weight.{i}": w for i, w in enumerate(self.weights)}
         tensors |= {f"bias.{i}": b for i, b in enumerate(self.biases)}
-        # Shared weights are expanded views; safetensors wants tensors that own their memory.
+        # Shared weights are expanded views; safetensors needs tensors that own their memory.
         save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, str(path))
 
     @classmethod
     def load(cls, path: Path | str) -> Policy:
-        """Read what `save` wrote. FileNotFoundError when it is missing, ValueError when it is not a policy file."""
+        """Read a file that `save` wrote. Raises FileNotFoundError when missing, ValueError when not a policy file."""
         if not Path(path).is_file():
             raise FileNotFoundError(f"no policy at {path}")
         try:
@@ -137,7 +137,7 @@ class Policy:
 
 
 def concatenate(policies: Sequence[Policy]) -> Policy:
-    """One policy for the specs of all of them, in order [S1 + S2 + ...]; all must have one shape."""
+    """One policy for the specs of all `policies`, in order [S1 + S2 + ...]; all must have the same shape."""
     return Policy(
         tuple(torch.cat(layer) for layer in zip(*(p.weights for p in policies), strict=True)),
         tuple(torch.cat(layer) for layer in zip(*(p.biases for p in policies), strict=True)),

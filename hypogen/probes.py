@@ -1,11 +1,11 @@
 """Probes: does a generator that updates a policy step by step optimise it, or remember it? (paper, section 5.4)
 
     update_losses(generator, demonstrations)            table 4 and figure 2d: the action loss after each update
-    starts = random_starts(generator, STARTS, seed)     table 3: what comes out when theta^0 is replaced by noise
+    starts = random_starts(generator, STARTS, seed)     table 3: the policies when noise replaces theta^0
     start_statistics(generator, specs, starts)
-    policy_from_starts(generator, specs, starts)        the same policies, to be rolled out
+    policy_from_starts(generator, specs, starts)        the same policies, for rollouts
 
-All of them look at a trained generator from outside and draw nothing from torch's global random numbers.
+All probes examine a trained generator from outside and draw nothing from torch's global random numbers.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from hypogen.generators import HyPoGen
 from hypogen.generators.base import Specs
 from hypogen.policy import Policy, concatenate
 
-if TYPE_CHECKING:  # importing it for real would load the simulators
+if TYPE_CHECKING:  # a runtime import would load the simulators
     from hypogen.demonstrations import Demonstrations
 
 STARTS = 10
-"""Random starts theta^0 (the paper does not say how many)."""
+"""Number of random starts theta^0 (the paper does not give one)."""
 START_RANGE = 0.1
-"""The paper's: every parameter of a random start is uniform in [-0.1, 0.1]."""
+"""Range of the paper's random starts: every parameter is uniform in [-0.1, 0.1]."""
 
 Start = Sequence[Tensor]
-"""Flat parameters of each policy layer, as `HyPoGen.policy(start=)` takes them."""
+"""Flat parameters of each policy layer, in the form that `HyPoGen.policy(start=)` takes."""
 
 
 @torch.no_grad()
 def update_losses(generator: HyPoGen, demonstrations: Demonstrations) -> Tensor:
-    """Action loss [K + 1, S] of each spec's policy after k = 0..K updates: MSE over its samples and the action's axes.
+    """Action loss [K + 1, S] of each spec's policy after k = 0..K updates: MSE over its samples and action coordinates.
 
-    One spec at a time, so that memory does not grow with their number. Source: table 4.
+    Computed for one spec at a time, so that memory does not grow with the number of specs. Source: table 4.
     """
     observations, actions = (tensor.flatten(1, 2) for tensor in (demonstrations.observations, demonstrations.actions))
     rows = []
@@ -59,11 +59,11 @@ def random_starts(generator: HyPoGen, count: int, seed: int) -> list[Start]:
 
 @torch.no_grad()
 def start_statistics(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) -> dict[str, tuple[float, float]]:
-    """For each tensor of the policy (`fc1.weight`, `fc1.bias`, ...): (magnitude, deviation) over the starts.
+    """Statistics (magnitude, deviation) over the starts for each tensor of the policy (`fc1.weight`, `fc1.bias`, ...).
 
-    magnitude: Euclidean length of the tensor, averaged over starts. deviation: root mean squared distance of the tensor
-    from its mean over the starts: 0 for a generator that ignores its start. Both are in the parameters' unit, computed
-    for each spec and averaged over `specs`. Source: table 3, which names the two and defines neither.
+    magnitude: Euclidean norm of the tensor, averaged over starts. deviation: root mean squared distance of the tensor
+    from its mean over the starts; 0 for a generator that ignores its start. Both are in the unit of the parameters,
+    computed per spec and averaged over `specs`. Source: table 3, which names the two and defines neither.
     """
     policies = [generator.policy(specs, start=start) for start in starts]
     statistics = {}
@@ -79,6 +79,6 @@ def start_statistics(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) 
 
 @torch.no_grad()
 def policy_from_starts(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) -> Policy:
-    """One policy for each of `specs`, the starts taken in turn: a mean over specs is one over starts as well."""
+    """One policy per spec of `specs`, with the starts taken in turn: a mean over specs is also one over starts."""
     each = (generator.policy(specs[[row]], start=starts[row % len(starts)]) for row in range(len(specs)))
     return concatenate(list(each))

@@ -1,4 +1,4 @@
-"""Where something was made: the code's commit, the packages, the machine."""
+"""Provenance of results: the git commit, the packages and the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @cache
 def surroundings() -> dict[str, Any]:
-    """Git commit and whether files differ from it, package versions, host, processor and its cores."""
+    """Git commit and whether files differ from it, package versions, host, processor and number of cores."""
     commit, dirty = _git_state()
     names = ("torch", "ray", "mujoco", "dm_control", "mani_skill2", "sapien", "gymnasium", "numpy")
     return {

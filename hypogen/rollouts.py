@@ -1,4 +1,4 @@
-"""Rolling out policies: every (spec, seed) pair is one world, and all worlds step together.
+"""Rollouts of policies: every (spec, seed) pair is one world, and all worlds step together.
 
 Axes, always in this order: ``[S specs, E episodes, T steps, D features]``.
 """
@@ -18,21 +18,21 @@ from hypogen import envs
 from hypogen.benchmarks import Benchmark, get_benchmark
 
 FAILURE_REWARD = 0.05
-"""A step that earns less than this counts towards a failure (the paper's tables 24 and 25)."""
+"""Reward below which a step counts towards a failure (the paper's tables 24 and 25)."""
 FAILURE_STEPS = 50
-"""Number of such steps in a row that makes an episode a failure."""
+"""Number of consecutive steps below it that makes an episode a failure."""
 
 
 class Actor(Protocol):
-    """Policies that can be rolled out: S of them behind one call, such as :class:`hypogen.policy.Policy`."""
+    """Policies for a rollout: S of them behind one call, such as :class:`hypogen.policy.Policy`."""
 
     @property
     def specs(self) -> int:
-        """S, the number of policies."""
+        """Number of policies S."""
 
     @property
     def device(self) -> torch.device:
-        """Device on which it expects its observations."""
+        """Device on which the policies expect their observations."""
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Actions [S, E, A], within [-1, 1], for observations [S, E, D]."""
@@ -42,8 +42,8 @@ class Actor(Protocol):
 class Episodes:
     """Measurements of one rollout; every field is ``[S, E]``.
 
-    lengths: number of steps; in ManiSkill the steps to success, and all 200 without one. failed: in MuJoCo the
-    paper's failure (see FailureRule), in ManiSkill that the task was not solved in time. success: not failed.
+    lengths: number of steps; in ManiSkill the steps until success, or all 200 without it. failed: in MuJoCo the paper's
+    failure (see FailureRule), in ManiSkill a task that was not solved in time. success: not failed.
     """
 
     returns: npt.NDArray[np.float64]
@@ -57,9 +57,9 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Transitions:
-    """Every step of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T].
+    """All steps of a rollout, float32: (next) observations [S, E, T, D], actions [S, E, T, A], rewards [S, E, T].
 
-    T is the length of the longest episode; beyond the end of a shorter one everything is 0.
+    T is the length of the longest episode; everything after the end of a shorter one is 0.
     """
 
     observations: Tensor
@@ -69,20 +69,20 @@ class Transitions:
 
 
 class FailureRule:
-    """The paper's failure of a MuJoCo episode: rewards below 0.05 for 50 consecutive steps, anywhere in the episode."""
+    """Failure of a MuJoCo episode in the paper: rewards below 0.05 for 50 consecutive steps, anywhere in it."""
 
     def __init__(self, worlds: int) -> None:
         self._run = np.zeros(worlds, dtype=np.int64)
         self.failed = np.zeros(worlds, dtype=np.bool_)
 
     def update(self, rewards: npt.NDArray[np.float64]) -> None:
-        """Take in one step's rewards ``[W]``."""
+        """Take in the rewards ``[W]`` of one step."""
         self._run = np.where(rewards < FAILURE_REWARD, self._run + 1, 0)
         self.failed |= self._run >= FAILURE_STEPS
 
 
 class _Record:
-    """Measurements of ``[S, E]`` episodes of one benchmark so far, with every step of them if asked for."""
+    """Measurements of ``[S, E]`` episodes of one benchmark so far, with all their steps if requested."""
 
     def __init__(self, benchmark: Benchmark, shape: tuple[int, int], steps: bool) -> None:
         self.returns, self.lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
@@ -136,17 +136,17 @@ def rollout(
     record: bool = False,
     noise: float = 0.0,
 ) -> Episodes | tuple[Episodes, Transitions]:
-    """Roll one policy out for every spec: one episode per seed, side by side.
+    """Roll out one policy per spec: one episode per seed, side by side.
 
     Args:
         benchmark: name of a benchmark, such as ``"cheetah-speed"``.
         specs: raw spec values ``[S, C]``, in the units of the benchmark's variables.
         policy: stacked policies, one per spec (``policy.specs == S``); it acts in float32.
         seeds: one seed per episode ``[S, E]``.
-        threads: threads (ManiSkill: processes) that step the physics; the result does not depend on it.
+        threads: threads (ManiSkill: processes) that step the physics; their number does not change the result.
         record: whether to also return every transition.
-        noise: standard deviation of the normal noise on each action that is carried out, drawn from the episode's
-            seed. The record holds the actions that the policy chose.
+        noise: standard deviation of the normal noise on each action that is carried out, drawn from the seed of the
+            episode. The record holds the actions that the policy chose.
 
     Returns:
         ``Episodes``, with ``Transitions`` if ``record``.
@@ -171,7 +171,7 @@ def rollout(
 
 
 def _rounds(benchmark: Benchmark, episodes: int) -> list[slice]:
-    """Equally long parts of the episodes, each for one vector of worlds; the last may repeat some of the one before."""
+    """Equally long parts of the episodes, one per vector of worlds; the last may repeat episodes of the one before."""
     rounds = -(-episodes // (benchmark.simulator.episodes_at_once or episodes))
     size = -(-episodes // rounds)
     starts = [min(number * size, episodes - size) for number in range(rounds)]
@@ -189,7 +189,7 @@ def _check_shapes(specs: npt.NDArray[np.float64], policy: Actor, seeds: npt.NDAr
         raise ValueError(f"{len(specs)} specs, {policy.specs} policies and {len(seeds)} rows of seeds do not match")
 
 
-@torch.no_grad()  # not inference_mode: recorded tensors must be fit to learn from
+@torch.no_grad()  # not inference_mode: recorded tensors must be usable for training
 def _run(
     env: gymnasium.vector.VectorEnv[Any, Any, Any],
     benchmark: Benchmark,
@@ -199,7 +199,7 @@ def _run(
     part: slice,
     noise: float,
 ) -> None:
-    """Roll out one episode in each world, and note it in that part of the record's episodes."""
+    """Run one episode in each world, and write it to the episodes ``part`` of the record ``done``."""
     shape = seeds.shape
     rule = FailureRule(seeds.size)
     returns, lengths = np.zeros(seeds.size), np.zeros(seeds.size, dtype=np.int64)
@@ -220,7 +220,7 @@ def _run(
         raw, rewards, terminated, truncated, _ = env.step(carried_out)
         observations = stacked(raw)
         lengths += running
-        returns += rewards  # of a world that is over: 0
+        returns += rewards  # 0 for a world whose episode is over
         rule.update(rewards)
         if done.steps:
             done.actions[:, part, step] = actions
@@ -238,7 +238,7 @@ def _run(
 def _disturbances(
     seeds: npt.NDArray[np.int64], benchmark: Benchmark, deviation: float
 ) -> npt.NDArray[np.float32] | None:
-    """Normal noise for every step, world and action ``[T, W, A]``: a world's depends on its seed alone."""
+    """Normal noise for every step, world and action ``[T, W, A]``; the noise of a world depends on its seed alone."""
     if not deviation:
         return None
     shape = (benchmark.episode_steps, benchmark.action_dim)

@@ -1,4 +1,4 @@
-"""Which specs of a benchmark train and which test, and which test specs lie within the training distribution."""
+"""Splits of a benchmark's specs into training and test specs, and test specs within the training distribution."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _Specs = Iterable[float | Sequence[float]]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a benchmark's grid, sorted and disjoint; rows in neither are not used.
+    """Rows of a benchmark's grid for training and for testing, sorted and disjoint; all other rows are unused.
 
-    Raises ValueError when there is no train spec, or a row repeats or stands on both sides.
+    Raises ValueError when there is no training spec, or when a row repeats or is on both sides.
     """
 
     train: tuple[int, ...]
@@ -42,13 +42,14 @@ def random_split(
     test_fraction: float | None = None,
     among: Sequence[int] | None = None,
 ) -> Split:
-    """A random split of ``count`` specs, or of the rows ``among`` them.
+    """Random split of ``count`` specs, or of the rows ``among`` them.
 
-    Both fractions are of the specs that are split. With ``test_fraction`` None every spec that does not train tests.
-    For one seed (and test fraction) a smaller training set is a subset of a larger one, and with a test fraction the
-    test set is the same for every train fraction: so curves over the train fraction compare like with like.
+    Both fractions refer to the specs that are split. If ``test_fraction`` is None, all specs that are not for training
+    are for testing. For one seed (and test fraction), a smaller training set is a subset of a larger one; with a test
+    fraction, the test set is also the same for every train fraction. Curves over the train fraction therefore compare
+    like with like.
 
-    Raises ValueError for fractions outside (0, 1), fractions that add up to more than 1, no train or no test spec.
+    Raises ValueError for fractions outside (0, 1), fractions that add up to more than 1, no training or no test spec.
     """
     _check_fraction("train_fraction", train_fraction)
     rows = _rows(count, among)
@@ -67,9 +68,9 @@ def random_split(
 
 
 def evenly_spaced_split(count: int, train_fraction: float) -> Split:
-    """Train specs spread evenly over the sorted grid, both ends included; the rest tests.
+    """Split with training specs spread evenly over the sorted grid, both ends included; all others are test specs.
 
-    Raises ValueError for a fraction outside (0, 1), no train or no test spec.
+    Raises ValueError for a fraction outside (0, 1), no training or no test spec.
     """
     _check_fraction("train_fraction", train_fraction)
     rows = _rows(count, None)
@@ -81,10 +82,10 @@ def evenly_spaced_split(count: int, train_fraction: float) -> Split:
 
 
 def explicit_split(benchmark: Benchmark, train_specs: _Specs, test_specs: _Specs) -> Split:
-    """The split with exactly these specs, such as figure 4's: train at speeds 1 and 10, test at 2 to 9.
+    """Split with exactly these specs, such as that of figure 4: training at speeds 1 and 10, testing at 2 to 9.
 
-    A spec is a sequence of coordinates, or a bare number where the context has one variable.
-    Raises ValueError for a spec that is not on the grid, is given twice, or stands on both sides.
+    Each spec is a sequence of coordinates, or a single number if the context has one variable.
+    Raises ValueError for a spec that is not on the grid, is given twice, or is on both sides.
     """
     sides = {"train": [benchmark.index(spec) for spec in train_specs], "test": [benchmark.index(s) for s in test_specs]}
     for side, rows in sides.items():
@@ -98,10 +99,10 @@ def explicit_split(benchmark: Benchmark, train_specs: _Specs, test_specs: _Specs
 
 
 def in_distribution(train_specs: npt.NDArray[Any], specs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Which ``specs`` [S, C] lie within one standard deviation of the mean of ``train_specs`` [N, C]: bool [S].
+    """Whether ``specs`` [S, C] lie within one standard deviation of the mean of ``train_specs`` [N, C]: bool [S].
 
-    Every coordinate must (bounds included); the deviation is the population's (``ddof=0``). Source: the paper's
-    in/out-of-distribution tables.
+    Every coordinate of a spec must lie there (bounds included); the deviation is that of a population (``ddof=0``).
+    Source: the paper's in/out-of-distribution tables.
     """
     train = np.asarray(train_specs, dtype=np.float64)
     points = np.asarray(specs, dtype=np.float64)
@@ -136,7 +137,7 @@ def _rows(count: int, among: Sequence[int] | None) -> npt.NDArray[Any]:
 
 
 def _part(fraction: float, count: int) -> int:
-    """That fraction of a count, halves rounded up whatever the fraction's last bit."""
+    """Number of specs in ``fraction`` of ``count``, with halves rounded up despite errors in its last bit."""
     return int(fraction * count + 0.5 + 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Train a generator on demonstrations by imitation: the same loop for every method, exactly continuable."""
+"""Training of a generator on demonstrations by imitation: one loop for all methods, with exact continuation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypogen.errors import Diverged, Stopped
 from hypogen.generators.base import Batch, Generator
 from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, one_of, require, whole
 
-if TYPE_CHECKING:  # importing it for real would load the simulators, which training does not need
+if TYPE_CHECKING:  # a runtime import would load the simulators, which training does not need
     from hypogen.demonstrations import Demonstrations
 
 __all__ = ["Diverged", "Stopped", "TrainingSettings", "fit"]
@@ -32,21 +32,21 @@ class TrainingSettings:
     """Settings of a generator's training; the defaults are the paper's (section 5.1 and table 12).
 
     epochs: passes over all samples of all training specs (ManiSkill: 1000).
-    batch_size: samples per step, all specs together, spread evenly over the step's specs.
-    specs_per_batch: specs per step, drawn anew for every step; None for all of them, in every step.
-    spec_noise: standard deviation of the noise added to the specs in every step, in halves of the grid's range along
-        each variable (ours; the paper: 0). A policy then serves the neighbourhood of its training spec, not one point.
+    batch_size: samples per step over all specs together, spread evenly over the specs of the step.
+    specs_per_batch: specs per step, drawn anew for every step; None for all specs in every step.
+    spec_noise: standard deviation of the noise added to the specs in every step, in units of half the grid's range
+        along each variable (ours; the paper: 0). A policy then serves a neighbourhood of its training spec.
     learning_rate: learning rate of Adam after the warm-up.
     learning_rate_final: learning rate at the end of a half cosine over all steps; None for no change (the paper).
     warmup_steps: steps over which the learning rate rises linearly to its scheduled value (ours; the paper: 0).
-    max_gradient_norm: norm to which the gradients of all parameters together are scaled down; None for no limit (the
-        paper).
+    max_gradient_norm: maximum norm of the gradients of all parameters together, which are scaled down to it; None for
+        no limit (the paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
     precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
     log_every: epochs between two rows of the curve; the last epoch always has one.
-    checkpoint_every_s: seconds between two checkpoints, looked at after each epoch.
+    checkpoint_every_s: seconds between two checkpoints, checked after each epoch.
 
-    Raises ValueError that begins with the setting at fault.
+    Raises ValueError with a message that begins with the setting at fault.
     """
 
     epochs: int = 2000
@@ -78,7 +78,7 @@ class TrainingSettings:
         require(self, one_of("float32", "bfloat16"), "precision")
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Learning rate of step `step` (from 0) of `steps` in all."""
+        """Learning rate of step `step` (counted from 0) of `steps` in all."""
         rate = self.learning_rate
         if self.learning_rate_final is not None:
             falling = 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -86,16 +86,16 @@ class TrainingSettings:
         return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     def specs_at_once(self, specs: int) -> int:
-        """Specs per step at most, where `specs` train."""
+        """Largest number of specs per step in a training on `specs` specs."""
         return min(self.specs_per_batch or specs, specs)
 
     def epoch_parts(self, specs: int, samples: int) -> tuple[int, int]:
-        """(parts of each spec's `samples`, groups of the `specs`) of an epoch: a step for each pair of the two."""
+        """(parts of each spec's `samples`, groups of the `specs`) in an epoch, which has a step per pair of the two."""
         at_once = self.specs_at_once(specs)
         return -(-samples // max(1, self.batch_size // at_once)), -(-specs // at_once)
 
     def weights(self) -> dict[str, float]:
-        """Weight of each loss by name; a loss that is not here counts fully."""
+        """Weight of each loss by name; a loss without an entry has weight 1."""
         return {"action": 1.0, "value": self.value_weight, "td": self.td_weight}
 
 
@@ -111,19 +111,21 @@ def fit(
     until: int | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> list[Row]:
-    """Train `generator` in place, and return the curve: a row of epoch, loss and unweighted mean losses each.
+    """Train `generator` in place, and return the curve: rows with epoch, step and unweighted mean losses.
 
-    The batches depend on `seed` and the epoch alone. With `checkpoint`, a folder, the state is written there, and one
-    found there is continued: an interrupted training ends in the same numbers, to the last bit, as one left alone
-    (same device, thread count and settings; where the learning rate does not fall, more epochs may be asked for).
+    The batches depend on `seed` and the epoch alone. The folder `checkpoint`, if given, receives the state of the
+    training, and a state found there is continued. An interrupted training ends with the same numbers, to the last bit,
+    as an uninterrupted one (same device, thread count and settings; more epochs may be requested if the learning rate
+    does not fall).
 
-    on_epoch: gets each new row when its epoch is over and may raise to stop: the checkpoint on disk stays usable.
-    before_checkpoint: gets the number of every epoch that is over before a checkpoint of it is written, so that
-        whatever it writes is there wherever training continues.
-    until: stops after that many of the settings' epochs, for a later call to go on from the checkpoint.
-    stop: asked after every epoch but the last; True ends the training with a checkpoint and Stopped.
+    on_epoch: function that gets each new row at the end of its epoch. It may raise to stop; the checkpoint on disk
+        stays usable.
+    before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written, so
+        that its own output exists wherever training continues.
+    until: number of the settings' epochs after which to stop, for a later call to continue from the checkpoint.
+    stop: function called after every epoch except the last; True ends the training with a checkpoint and Stopped.
 
-    Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` says so, ValueError for
+    Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` returns True, ValueError for
     demonstrations that do not fit the settings or a checkpoint of another training.
     """
     _keep_freed_memory()
@@ -150,7 +152,7 @@ def fit(
 
 
 class _Run:
-    """State that one training carries from epoch to epoch: generator, optimiser, curve."""
+    """State of one training from epoch to epoch: generator, optimiser, curve."""
 
     def __init__(
         self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
@@ -179,10 +181,10 @@ class _Run:
             )
 
     def advance(self, check_parameters: bool) -> None:
-        """Train for one epoch, and add its row where one is due."""
+        """Train for one epoch, and add its row to the curve if one is due."""
         sums: dict[str, Tensor] = {}
         steps = 0
-        # Forked, so that what a method draws in its losses depends on the epoch alone and nobody else's draws change.
+        # Forked, so that the random numbers of a method's losses depend on the epoch alone and no other draws change.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_epoch_seed(self.seed, self.epoch))
             for batch in self._batches():
@@ -217,13 +219,13 @@ class _Run:
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     def _disturbed(self, specs: Tensor) -> Tensor:
-        """Specs [S, C] with this step's noise."""
+        """Specs [S, C] with the noise of this step."""
         grid = self.generator.benchmark.grid
         half = torch.from_numpy((grid.max(axis=0) - grid.min(axis=0)) / 2.0)
         return specs + self.settings.spec_noise * half * torch.randn(specs.shape, dtype=specs.dtype)
 
     def _batches(self) -> Iterator[Batch]:
-        """Every sample of every spec once: steps of `specs_per_batch` specs, nearly equal in size."""
+        """Every sample of every spec once, in steps of `specs_per_batch` specs and nearly equal size."""
         specs, samples = self.data.observations.shape[:2]
         order = torch.rand(specs, samples).argsort(dim=1).to(self.device)
         parts, groups = self.settings.epoch_parts(specs, samples)
@@ -243,7 +245,7 @@ class _Run:
             )
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next epochs depend on, beside settings, seed and demonstrations."""
+        """State that determines the next epochs, apart from settings, seed and demonstrations."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -253,22 +255,22 @@ class _Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
+        """Restore a `state`."""
         self.generator.load_state_dict(state["generator"])
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
 
     def identity(self) -> Row:
-        """Everything that must be equal for a continuation to make sense."""
+        """Values that must be equal for a training to be continued."""
         passing = {"checkpoint_every_s", "log_every"}
-        if self.settings.learning_rate_final is None:  # only a falling learning rate depends on where it ends
+        if self.settings.learning_rate_final is None:  # only a falling learning rate depends on the last epoch
             passing.add("epochs")
         kept = {key: value for key, value in asdict(self.settings).items() if key not in passing}
         return {**kept, "seed": self.seed, "generator": _describe(self.generator), "specs": self.data.specs.tolist()}
 
 
 def _pick(data: Batch, rows: Tensor, columns: Tensor) -> Batch:
-    """Specs `rows` [R] and, for each, its samples `columns[row]`; columns [S, B]."""
+    """Batch of the specs `rows` [R] with the samples `columns[row]` of each; columns [S, B]."""
     on_device = rows.to(columns.device)
     index = (on_device[:, None], columns[on_device])
     return Batch(
@@ -295,12 +297,12 @@ def _text(losses: Row) -> str:
 
 
 def _keep_freed_memory() -> None:
-    """Ask glibc not to return freed gradients to the kernel, which would hand them back page by page every step.
+    """Ask glibc not to return freed gradients to the kernel, which would hand them back page by page in every step.
 
-    Up to a tenth of a step of HyPoGen on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
+    Saves up to 10 % of a HyPoGen step on a CPU. The limits are glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(-1, 1 << 30)
-            mallopt(-3, 1 << 25)  # the most that every glibc takes
+            mallopt(-3, 1 << 25)  # largest value that every glibc accepts

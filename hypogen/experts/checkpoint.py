@@ -1,4 +1,4 @@
-"""Checkpoints of TD3: a small state, replaced whole, and beside it the replay's rows, only appended."""
+"""Checkpoints of TD3: a small state, replaced as a whole, and the rows of the replay, which are only appended."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ ROWS = "replay.f32"
 
 
 class ReplayCheckpoint(Checkpoint):
-    """A checkpoint whose folder also holds every row that the training's replay ever had.
+    """Checkpoint whose folder also holds every row that the replay of the training has ever had.
 
-    The rows are on the disk before the state that refers to them. Those that the replay has overwritten since stay in
-    the file for the older state that a kill may leave. A state must hold the replay's ``position``.
+    The rows are on disk before the state that refers to them. Rows that the replay has since overwritten stay in the
+    file, because a killed run may leave an older state that needs them. A state must hold the ``position`` of the
+    replay.
 
     Args:
         folder, identity, every_s: as for ``Checkpoint``.
-        replay: Replay of this training.
+        replay: replay of this training.
     """
 
     def __init__(self, folder: Path | str, identity: Mapping[str, Any], every_s: float, replay: Replay) -> None:
@@ -28,19 +29,19 @@ class ReplayCheckpoint(Checkpoint):
         self._replay = replay
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write the rows that the replay gained, and then the state."""
+        """Write the new rows of the replay, and then the state."""
         self.flush()
         if self._rows.exists():
             sync(self._rows)
         super().save(state)
 
     def flush(self) -> None:
-        """Write the rows that the replay gained; due at the end of every episode."""
+        """Write the new rows of the replay; must be called at the end of every episode."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._replay.flush(self._rows)
 
     def restore_replay(self, position: tuple[int, int]) -> None:
-        """Fill the replay as it was at ``position``. ValueError when the file of rows ends before it."""
+        """Restore the replay at ``position``. Raises ValueError when the file of rows ends before it."""
         self._replay.restore(self._rows, position)
 
     @property

@@ -1,9 +1,9 @@
-"""A few TD3 agents that serve neighbouring specs together, told the spec: a start for every expert.
+"""Joint TD3 agents: each serves several neighbouring specs and reads the spec; they are the start of the experts.
 
-Neighbouring specs move alike, so one network that serves several of them learns from a fraction of the updates that as
-many networks of their own would need. A network on [spec, observation] is, for one spec, exactly a network on the
-observation with another first bias (``hypogen.policy.fold_condition``), so an agent parts into one expert per
-spec without any loss, and those can go on learning alone.
+The worlds of neighbouring specs behave alike, so one network for several of them needs a fraction of the updates that
+as many separate networks would need. For one spec, a network on [spec, observation] is exactly a network on the
+observation with another first bias (``hypogen.policy.fold_condition``). An agent can therefore be split into one expert
+per spec without any loss, and those experts can continue to learn alone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from hypogen.policy import Policy, fold_condition
 
 
 class JointTD3:
-    """Acts and learns for S experts as ``PopulationTD3`` does, with fewer agents on [spec, observation].
+    """Learner for S experts with the interface of ``PopulationTD3`` but fewer agents, which read [spec, observation].
 
     Args:
-        conditions: the networks' inputs for each spec ``[S, C]``, around [-1, 1].
-        observation_dim, action_dim, settings, generator: as for ``PopulationTD3``; ``settings.joint_agents`` agents
-            serve as many specs each, in their order, and learn from ``settings.joint_batch_size`` transitions of each.
+        conditions: inputs of the networks for each spec ``[S, C]``, roughly in [-1, 1].
+        observation_dim, action_dim, settings, generator: as for ``PopulationTD3``. Each of the
+            ``settings.joint_agents`` agents serves an equal share of the specs, in their order, and learns from
+            ``settings.joint_batch_size`` transitions of each spec.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class JointTD3:
         agents = min(settings.joint_agents, specs)
         self._conditions, self._sizes = conditions, (observation_dim, action_dim)
         self._settings, self._generator = settings, generator
-        # The specs of each agent [G, P], as even as can be; an agent with fewer serves its last one twice.
+        # Specs of each agent [G, P], distributed as evenly as possible; an agent with fewer serves its last one twice.
         shares = np.array_split(np.arange(specs), agents)
         most = len(shares[0])
         padded = np.stack([np.resize(np.append(share, share[-1]), most) for share in shares])
@@ -71,15 +72,15 @@ class JointTD3:
         self._agents.update(together, self._together(noise), now)
 
     def policy(self) -> Policy:
-        """A copy of the actors, one per spec, on the CPU."""
+        """Copy of the actors on the CPU, one per spec."""
         return Policy(*_first(*self._parts(self._agents.actor)))
 
     def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A copy of the first critics on the CPU, one per spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
+        """Copy of the first critics on the CPU, one per spec: weights ``[S, out, in]`` and biases ``[S, out]``."""
         return _first(*self._parts(self._agents.critic))
 
     def part(self) -> PopulationTD3:
-        """Independent experts that act and value as the agents do; their optimisers start afresh."""
+        """Independent experts that act and value like the agents, with fresh optimisers."""
         population = PopulationTD3(len(self._conditions), *self._sizes, self._settings, self._generator)
         for agents, experts in zip(self._agents.networks, population.networks, strict=True):
             for theirs, ours in zip(experts.linear(), self._parts(agents), strict=True):
@@ -89,15 +90,15 @@ class JointTD3:
         return population
 
     def finite(self) -> bool:
-        """Whether every weight is a number."""
+        """Whether every weight is finite."""
         return self._agents.finite()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything that the next updates depend on."""
+        """State that determines the next updates."""
         return self._agents.state()
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any] | Tensor]) -> None:
-        """Go back to a ``state``."""
+        """Restore a ``state``."""
         self._agents.load_state(state)
 
     def _conditioned(self, observations: Tensor) -> Tensor:
@@ -105,13 +106,13 @@ class JointTD3:
         return self._together(torch.cat([conditions, observations], dim=-1))
 
     def _together(self, tensor: Tensor) -> Tensor:
-        """Rows ``[S, B, …]`` of the specs as those of the agents that serve them, ``[G, P * B, …]``."""
+        """Rows ``[S, B, …]`` of the specs, grouped by the agents that serve them: ``[G, P * B, …]``."""
         if self._members.numel() != len(tensor):
             tensor = tensor[self._members.flatten()]
         return tensor.reshape(len(self._members), -1, *tensor.shape[2:])
 
     def _parts(self, network: StackedMLP) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Networks of N agents (actors, or twin critics) rewritten for every spec, with leading axes ``[N / G, S]``."""
+        """Networks of N agents (actors or twin critics), rewritten for every spec, with leading axes ``[N / G, S]``."""
         weights, biases = network.linear()
         size = network.count // len(self._members)
         told = self._conditions[self._members].repeat(size, 1, 1)
@@ -128,7 +129,7 @@ class JointTD3:
 
 
 def _first(weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Copies on the CPU of the first of N networks."""
+    """CPU copies of the first entry of each tensor."""
 
     def copies(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(tensor[0].cpu().clone(memory_format=torch.contiguous_format) for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Training all experts of a benchmark together: worlds, replay, updates, evaluations, checkpoints."""
+"""Joint training of all experts of a benchmark: worlds, replay, updates, evaluations, checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hypogen.experts.td3 import PopulationTD3, TransitionBatch
 from hypogen.experts.trained import Critic, Experts
 from hypogen.rollouts import rollout
 
-if TYPE_CHECKING:  # importing it for real would load the simulator
+if TYPE_CHECKING:  # a runtime import would load the simulator
     from hypogen.envs.mujoco.vector import MujocoVectorEnv
 
 Progress = Callable[[dict[str, Any]], None]
@@ -46,27 +46,29 @@ def train(
 ) -> Experts:
     """Train one TD3 expert per spec, all of them together.
 
-    Interrupted at any point and called again with the same arguments, it continues from ``checkpoint`` and ends, on
-    the same machine, with the same weights to the last bit.
+    A training that was interrupted at any point and is called again with the same arguments continues from
+    ``checkpoint`` and ends, on the same machine, with the same weights to the last bit.
 
     Args:
         benchmark: name of a MuJoCo benchmark.
         specs: raw spec values ``[S, C]``.
-        settings: settings of the training; ``RECIPES`` has some.
-        seed: seed of every random number in it.
-        checkpoint: folder for the checkpoint that an interrupted training continues from; None for no checkpoint.
-        on_progress: called about once a second and after every evaluation with ``update``, ``updates``,
-            ``mean_return`` (of the last evaluation, None before the first) and ``updates_per_s`` (of each expert).
-            An error that it raises ends the training.
-        threads: threads that step the physics; they do not change the result. Torch's own threads are the caller's.
-        device: device of networks and replay.
+        settings: settings of the training, such as those in ``RECIPES``.
+        seed: seed of all random numbers of the training.
+        checkpoint: folder of the checkpoint from which an interrupted training continues; None for no checkpoint.
+        on_progress: function called about once a second and after every evaluation with ``update``, ``updates``,
+            ``mean_return`` (of the last evaluation; None before the first) and ``updates_per_s`` (of each expert). An
+            error that it raises ends the training.
+        threads: threads that step the physics; their number does not change the result. PyTorch's own threads are left
+            to the caller.
+        device: device of the networks and the replay.
         checkpoint_every_s: seconds of work between two checkpoints.
-        stop: asked after every update but the last; True ends the training with a checkpoint and ``Stopped``.
+        stop: function called after every update except the last; if it returns True, the training ends with a
+            checkpoint and ``Stopped``.
 
     Raises:
-        ValueError: not a MuJoCo benchmark, wrong specs, or a checkpoint that belongs to another training.
+        ValueError: not a MuJoCo benchmark, wrong specs, or a checkpoint of another training.
         Diverged: a weight became NaN or infinite.
-        Stopped: ``stop`` said so.
+        Stopped: ``stop`` returned True.
     """
     entry = get_benchmark(benchmark)
     if entry.simulator.name != "mujoco":
@@ -88,7 +90,7 @@ def train(
 
 
 class _PopulationTraining:
-    """Whole state of a population's training: everything in it is either fixed or in its checkpoint."""
+    """Complete state of a population's training: every part is either fixed or saved in the checkpoint."""
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class _PopulationTraining:
     def run(
         self, files: ReplayCheckpoint | None, on_progress: Progress | None, stop: Callable[[], bool] | None
     ) -> None:
-        """Train to the end, from the checkpoint if there is one. Stopped where ``stop`` says so."""
+        """Train to the end, from the checkpoint if there is one. Raises Stopped when ``stop`` returns True."""
         settings = self._settings
         if files and (state := files.load()):
             self._restore(files, state)
@@ -139,20 +141,20 @@ class _PopulationTraining:
         self._require_finite()
 
     def experts(self) -> Experts:
-        """The trained experts: the last weights per spec, or the best."""
+        """Trained experts: for each spec the last weights or the best ones."""
         assert self._kept is not None, "the last update is always evaluated"
         return dataclasses.replace(self._kept, curve=self._curve)
 
     def close(self) -> None:
-        """Wait for a step that may be under way, and free the worlds."""
+        """Wait for a step that may be in progress, and free the worlds."""
         self._thread.shutdown(wait=True)
         self._env.close()
 
     def _advance(self, files: ReplayCheckpoint | None) -> None:
-        """One update of every expert, and the steps of the worlds that go with it.
+        """Update every expert once, and take the steps of the worlds that belong to the update.
 
-        The last step runs while the networks update. It was chosen by the weights from before, and what it leads to
-        is sampled only afterwards, so that the result does not depend on which of the two is faster.
+        The last step runs while the networks update. Its actions come from the weights before the update, and its
+        transitions are sampled only afterwards, so the result does not depend on which of the two finishes first.
         """
         for _ in range(self._settings.steps_per_update - 1):
             self._finish_step(files, self._begin_step())
@@ -175,7 +177,7 @@ class _PopulationTraining:
         self._updates += 1
 
     def _begin_step(self) -> tuple[Tensor, Future[Any]]:
-        """Choose actions and set the worlds stepping: the actions ``[W, A]`` and what will come of them."""
+        """Choose actions and start a step of the worlds: actions ``[W, A]`` and the future result of the step."""
         if self.replay.episode_over:
             seeds = _seeds(self._seed, "worlds", 0, (self._env.num_envs,)).tolist() if self._steps == 0 else None
             self.replay.start(torch.from_numpy(self._env.reset(seed=seeds)[0]))
@@ -204,7 +206,7 @@ class _PopulationTraining:
         return actions.flatten(0, 1)
 
     def _evaluate(self) -> None:
-        """Roll the actors out without noise, in episodes of their own."""
+        """Roll out the actors without noise, in separate episodes."""
         shape = (len(self.specs), self._settings.evaluation_episodes)
         seeds = _seeds(self._seed, "evaluation", self._updates, shape)
         policy = self._learner.policy()
@@ -235,7 +237,7 @@ class _PopulationTraining:
         settings, benchmark = self._settings, self._benchmark
         sizes = (benchmark.observation_dim, benchmark.action_dim, envs.FEATURES[benchmark.environment])
         steps = settings.seed_steps // settings.environments + 1 + settings.updates * settings.steps_per_update
-        # An episode more than will be run: a training that never fills its replay needs no more memory than that.
+        # One episode more than will run: a training that never fills its replay needs no more memory than that.
         capacity = min(settings.replay_capacity // settings.environments, steps + benchmark.episode_steps)
         sources = _sources(benchmark, self.specs, settings)
         return Replay(sizes, sources, self._env.num_envs, benchmark.episode_steps, capacity, device)
@@ -254,7 +256,7 @@ class _PopulationTraining:
 
     def _restore(self, files: ReplayCheckpoint, state: dict[str, Any]) -> None:
         self._steps, self._updates, self._curve = state["steps"], state["updates"], state["curve"]
-        if self._updates > self._settings.joint_updates:  # at the very number, the agent has not yet parted
+        if self._updates > self._settings.joint_updates:  # at exactly that number the agents are still joint
             self._learner = self._make_learner(joint=False)
         self._generator.set_state(state["generator"])
         self._learner.load_state(state["learner"])
@@ -265,7 +267,7 @@ class _PopulationTraining:
 
 
 class _Reporter:
-    """Reports to ``on_progress`` about once a second."""
+    """Reporter that calls ``on_progress`` about once a second."""
 
     def __init__(self, on_progress: Progress | None, updates: int, total: int) -> None:
         self._on_progress, self._total = on_progress, total
@@ -283,19 +285,19 @@ class _Reporter:
 
 
 def _seeds(seed: int, purpose: str, number: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Seeds of that shape below 2^32, other ones for every purpose and number."""
+    """Seeds below 2^32 of the given shape, different for every purpose and number."""
     sequence = np.random.SeedSequence([seed, number, *purpose.encode()])
     return sequence.generate_state(int(np.prod(shape))).astype(np.int64).reshape(shape)
 
 
 def _sources(benchmark: Benchmark, specs: npt.NDArray[np.float64], settings: TD3Settings) -> Sequence[Sequence[int]]:
-    """The worlds that each spec's expert learns from: those that move like its own if they are shared, else its own."""
+    """Worlds that each spec's expert learns from: all those with its dynamics if they are shared, otherwise its own."""
     worlds = [range(spec * settings.environments, (spec + 1) * settings.environments) for spec in range(len(specs))]
     if not settings.shared_replay:
         return worlds
     groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
     dynamics = []
-    for spec in specs:  # of all variables, the target speed alone is the reward's
+    for spec in specs:  # the target speed is the only variable that changes the reward and not the dynamics
         values = benchmark.values(spec)
         dynamics.append(tuple((name, value) for name, value in sorted(values.items()) if name != "speed"))
     for key, own in zip(dynamics, worlds, strict=True):

@@ -1,7 +1,8 @@
-"""ManiSkill's experts: RLlib's PPO with the paper's table 11, one training per spec.
+"""Experts for ManiSkill: RLlib's PPO with the settings of the paper's table 11, one training per spec.
 
-The only place in this package that imports Ray. A policy's mean is the tanh of an MLP, so that the trained network is
-a :class:`hypogen.policy.Policy` as it stands. Checkpoints are ours, not RLlib's, which are pickles.
+This is the only module in the package that imports Ray. The mean of the RLlib policy is the tanh of an MLP, so the
+trained network is a :class:`hypogen.policy.Policy` without conversion. Checkpoints have a format of our own, because
+RLlib's are pickles.
 """
 
 from __future__ import annotations
@@ -47,27 +48,29 @@ def train(
     device: str = "cpu",
     stop: Callable[[], bool] | None = None,
 ) -> Experts:
-    """Train the PPO expert of one spec; where Ray is not running, a private one is started.
+    """Train the PPO expert of one spec, in a private Ray if none is running.
 
-    Interrupted and called again with the same arguments, it continues from the last evaluation, or from the batch after
-    which it was stopped. It does not end in the same bits as one left alone: its worlds start new episodes.
+    An interrupted training that is called again with the same arguments continues from the last evaluation, or from the
+    batch after which it was stopped. Its result is not bit-identical to that of an uninterrupted training, because its
+    worlds start new episodes.
 
     Args:
         benchmark: name of a ManiSkill benchmark.
         spec: raw spec values ``[C]``.
-        settings: settings of the training; ``PPO_RECIPES`` has some.
-        seed: seed of every random number in it.
-        start: another spec's expert ``[1]`` whose weights it starts from; None for random ones.
-        checkpoint: folder for the checkpoint that an interrupted training continues from; None for no checkpoint.
-        on_progress: called after every batch with ``update`` and ``updates`` (environment steps, done and at most),
-            ``mean_return`` and ``success`` (of the last evaluation). An error that it raises ends the training.
-        threads: processes that step the evaluations' worlds.
+        settings: settings of the training, such as those in ``PPO_RECIPES``.
+        seed: seed of all random numbers of the training.
+        start: expert ``[1]`` of another spec, whose weights are the initial ones; None for random weights.
+        checkpoint: folder of the checkpoint from which an interrupted training continues; None for no checkpoint.
+        on_progress: function called after every batch with ``update`` and ``updates`` (environment steps, so far and at
+            most), ``mean_return`` and ``success`` (of the last evaluation). An error that it raises ends the training.
+        threads: processes that step the worlds of the evaluations.
         device: device that trains the networks.
-        stop: asked after every batch; True ends the training with a checkpoint and ``Stopped``.
+        stop: function called after every batch; if it returns True, the training ends with a checkpoint and
+            ``Stopped``.
 
-    Returns one expert; its critic is PPO's value of the state with ``settings.discount``, whatever the action, and its
-    curve has ``success`` beside the return. Raises ValueError for another simulator's benchmark, a wrong spec or a
-    checkpoint of another training, Diverged when a weight is NaN or infinite, Stopped when ``stop`` says so.
+    Returns one expert. Its critic is PPO's value of the state with ``settings.discount``, whatever the action, and its
+    curve has ``success`` beside the return. Raises ValueError for a benchmark of another simulator, a wrong spec or a
+    checkpoint of another training, Diverged when a weight is NaN or infinite, and Stopped when ``stop`` returns True.
     """
     entry, point = get_benchmark(benchmark), np.atleast_1d(np.asarray(spec, dtype=np.float64))
     if entry.simulator.name != "maniskill":
@@ -90,13 +93,13 @@ def train(
 
 
 def _ensure_ray() -> None:
-    """Start a private instance where none is running."""
+    """Start a private Ray if none is running."""
     if not ray.is_initialized():
         ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 class _PPOTraining:
-    """State of one spec's training: RLlib's algorithm, steps and curve."""
+    """State of the training of one spec: RLlib's algorithm, steps and curve."""
 
     def __init__(
         self,
@@ -113,7 +116,7 @@ class _PPOTraining:
         self._steps = 0
 
     def run(self, files: Checkpoint | None, on_progress: Progress | None, stop: Callable[[], bool] | None) -> Experts:
-        """Train to the end, with a checkpoint after every evaluation. Stopped where ``stop`` says so."""
+        """Train to the end, with a checkpoint after every evaluation. Raises Stopped when ``stop`` returns True."""
         settings = self._settings
         while not self._curve or not finished(self._curve, settings):
             if self._due():
@@ -133,7 +136,7 @@ class _PPOTraining:
         return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
 
     def _due(self) -> bool:
-        """Whether to evaluate: at the start, whenever ``evaluate_every`` steps have passed, and at the end."""
+        """Whether an evaluation is due: at the start, after every ``evaluate_every`` steps, and at the end."""
         if not self._curve or self._steps >= self._settings.steps:
             return True
         return self._steps - self._curve[-1]["update"] >= self._settings.evaluate_every
@@ -158,7 +161,7 @@ class _PPOTraining:
             files.save(self.state())
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next batches depend on, but for the worlds and the random numbers."""
+        """State that determines the next batches, without the worlds and the random numbers."""
         learner = _learner(self._algorithm)
         return {
             "steps": self._steps,
@@ -169,7 +172,7 @@ class _PPOTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a ``state``."""
+        """Restore a ``state``."""
         self._steps, self._curve = state["steps"], state["curve"]
         _send_weights(self._algorithm, state["networks"])
         learner = _learner(self._algorithm)
@@ -178,7 +181,7 @@ class _PPOTraining:
 
 
 class ActorCritic(TorchRLModule, ValueFunctionAPI):
-    """RLlib's view of the networks: a Gaussian around tanh(actor), its deviations free, and a value of the state."""
+    """Networks behind RLlib's interface: a Gaussian around tanh(actor) with free deviations, and a state value."""
 
     def setup(self) -> None:
         """Build the networks."""
@@ -202,7 +205,7 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
 
 
 def finished(curve: list[dict[str, Any]], settings: PPOSettings) -> bool:
-    """Whether a training is over after these evaluations: good enough, or out of steps."""
+    """Whether a training is over after the evaluations of ``curve``: good enough, or out of steps."""
     enough = settings.success_rate is not None and curve[-1]["success"] >= settings.success_rate
     return enough or curve[-1]["update"] >= settings.steps
 
@@ -217,11 +220,11 @@ def _mlp(sizes: tuple[tuple[int, int], ...]) -> nn.Sequential:
 def _configure(
     benchmark: Benchmark, spec: npt.NDArray[np.float64], settings: PPOSettings, seed: int, device: str
 ) -> PPOConfig:
-    """RLlib's configuration; its names are on the left."""
+    """RLlib's configuration; RLlib's names are on the left."""
     return (
         PPOConfig()
         .environment(
-            f"hypogen.envs:hypogen/{benchmark.name}-v0",  # the module registers it, in the runners' processes too
+            f"hypogen.envs:hypogen/{benchmark.name}-v0",  # importing the module registers it, also in the runners
             env_config={
                 "spec": tuple(spec.tolist()),
                 "episode_steps": settings.episode_steps,
@@ -259,7 +262,7 @@ def _configure(
 
 
 def _networks(module: ActorCritic, action_dim: int) -> tuple[Policy, Critic]:
-    """The trained networks; the critic's first layer gets zero weights for the action, which PPO's value ignores."""
+    """Trained networks; the critic's first layer gets zero weights for the action, which PPO's value ignores."""
 
     def layers(network: nn.Sequential) -> tuple[list[Tensor], list[Tensor]]:
         linear = [layer for layer in network if isinstance(layer, nn.Linear)]
@@ -273,31 +276,31 @@ def _networks(module: ActorCritic, action_dim: int) -> tuple[Policy, Critic]:
 
 
 def _set_weights(algorithm: Any, expert: Experts) -> None:
-    """Start from another spec's networks, with the deviations of a new training."""
+    """Start from the networks of another spec, with the deviations of a new training."""
     weights = algorithm.get_module().state_dict()
     for name, source in (("actor", expert.actor), ("critic", expert.critic)):
         for layer, (weight, bias) in enumerate(zip(source.weights, source.biases, strict=True)):
-            place = f"{name}.{2 * layer}"  # between two layers lies a ReLU
-            inputs = weights[f"{place}.weight"].shape[1]  # the value has none for the action
+            place = f"{name}.{2 * layer}"  # a ReLU lies between two layers
+            inputs = weights[f"{place}.weight"].shape[1]  # the value function has no action input
             weights[f"{place}.weight"], weights[f"{place}.bias"] = weight[0, :, :inputs], bias[0]
     _send_weights(algorithm, weights)
 
 
 def _send_weights(algorithm: Any, weights: Mapping[str, Tensor]) -> None:
-    """Give these weights to the learner and, through it, to all that step worlds."""
+    """Give these weights to the learner and, through it, to all workers that step worlds."""
     state = {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
     algorithm.learner_group.set_weights({DEFAULT_MODULE_ID: state})
     algorithm.env_runner_group.sync_weights(from_worker_or_learner_group=algorithm.learner_group, inference_only=True)
 
 
 def _learner(algorithm: Any) -> Any:
-    """RLlib's learner, which lives in this process."""
+    """RLlib's learner, which runs in this process."""
     (result,) = algorithm.learner_group.foreach_learner(lambda learner: learner)
     return result.get()
 
 
 def _fresh_seed(seed: int, state: Mapping[str, Any] | None) -> int:
-    """The seed itself at the start; after a checkpoint another one, so that no random number is drawn again."""
+    """Seed itself at the start, another one after a checkpoint, so that no random number is drawn twice."""
     if state is None:
         return seed
     return int(np.random.SeedSequence([seed, state["steps"], *b"resumed"]).generate_state(1)[0] >> 1)

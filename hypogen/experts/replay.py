@@ -1,8 +1,8 @@
-"""Replay of all worlds at once, each observation stored once, sampled without a loop over specs or worlds.
+"""Replay of all worlds together: each observation is stored once, and sampling needs no loop over specs or worlds.
 
-All worlds of a population reset and end together, so a row of the replay is one moment of every world:
-``[observation, action, features]``. An episode of T steps is T + 1 rows, the last one for its final observation. The
-features are what the reward is computed from, so a transition can be rewarded for any spec.
+All worlds of a population reset and end together, so one row of the replay holds one moment of every world:
+``[observation, action, features]``. An episode of T steps takes T + 1 rows; the last one holds its final observation.
+The reward is computed from the features, so a transition can be rewarded for any spec.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 
 
 class Windows(NamedTuple):
-    """Up to n consecutive steps each, sampled for S experts.
+    """Windows of up to n consecutive steps, sampled for S experts.
 
     observations ``[S, B, D]`` and actions ``[S, B, A]`` of the first step, features ``[S, B, n, F]`` of every step,
-    valid bool ``[S, B, n]`` (false past the end of the episode or of what is known), and next_observations
-    ``[S, B, D]`` after the last valid step.
+    valid bool ``[S, B, n]`` (False past the end of the episode or of the stored steps), and next_observations ``[S, B,
+    D]`` after the last valid step.
     """
 
     observations: Tensor
@@ -32,22 +32,22 @@ class Windows(NamedTuple):
 
 
 def n_step_returns(rewards: Tensor, valid: Tensor, discount: float) -> tuple[Tensor, Tensor]:
-    """Discounted sum ``[S, B]`` of the valid rewards ``[S, B, n]``, and the discount ``[S, B]`` of what follows."""
+    """Discounted sum ``[S, B]`` of the valid rewards ``[S, B, n]``, and discount ``[S, B]`` of the value after them."""
     powers = discount ** torch.arange(rewards.shape[-1] + 1, device=rewards.device, dtype=rewards.dtype)
     returns = (rewards * valid * powers[:-1]).sum(-1)
     return returns, powers[valid.sum(-1)]
 
 
 class Replay:
-    """A ring of the latest whole episodes of W worlds.
+    """Ring buffer of the latest whole episodes of W worlds.
 
     Args:
-        sizes: lengths of an observation, an action and the features.
-        sources: for each expert, the worlds that it learns from.
-        worlds: W.
-        episode_steps: T, steps of every episode.
-        capacity: steps a world to keep, rounded down to whole episodes, at least one.
-        device: where the rows lie.
+        sizes: lengths of an observation, of an action and of the features.
+        sources: worlds that each expert learns from.
+        worlds: number of worlds W.
+        episode_steps: number of steps T of every episode.
+        capacity: steps per world to keep, rounded down to whole episodes, at least one episode.
+        device: device that stores the rows.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class Replay:
 
     @property
     def position(self) -> tuple[int, int]:
-        """Episode that is being written (-1 before the first) and steps taken in it."""
+        """Number of the episode that is being written (-1 before the first) and of the steps taken in it."""
         return self._episode, self._time
 
     @property
     def episode_over(self) -> bool:
-        """Whether ``start`` must come next."""
+        """Whether the next call must be ``start``."""
         return self._time == self._steps
 
     def __len__(self) -> int:
-        """Steps a world that can be sampled."""
+        """Number of steps per world that can be sampled."""
         if self._episode < 0:
             return 0
         if self._episode < self._blocks:
@@ -90,16 +90,16 @@ class Replay:
 
     @property
     def observations(self) -> Tensor:
-        """Where every world is now ``[W, D]``."""
+        """Current observation of every world ``[W, D]``."""
         return self.rows[self._cursor, :, : self._sizes[0]]
 
     def start(self, observations: Tensor) -> None:
-        """Begin an episode of every world at ``observations [W, D]``."""
+        """Begin an episode in every world, at ``observations [W, D]``."""
         self._episode, self._time = self._episode + 1, 0
         self.observations.copy_(observations)
 
     def append(self, actions: Tensor, features: Tensor, observations: Tensor) -> None:
-        """Add one step: what was done ``[W, A]``, its features ``[W, F]``, and where it led ``[W, D]``."""
+        """Add one step: actions ``[W, A]``, their features ``[W, F]``, and the observations ``[W, D]`` after them."""
         split, end = self._sizes[0], self._sizes[0] + self._sizes[1]
         self.rows[self._cursor, :, split:end] = actions
         self.rows[self._cursor, :, end:] = features
@@ -107,7 +107,7 @@ class Replay:
         self.observations.copy_(observations)
 
     def sample(self, batch: int, n_step: int, generator: torch.Generator) -> Windows:
-        """``batch`` windows of up to ``n_step`` steps for every expert, uniform over its worlds' steps."""
+        """Sample ``batch`` windows of up to ``n_step`` steps per expert, uniformly over the steps of its worlds."""
         shape, device = (len(self._sources), batch), self.rows.device
         rows = self._rows(torch.randint(len(self), shape, generator=generator, device=device))
         pick = torch.rand(shape, generator=generator, device=device) * self._source_sizes
@@ -123,10 +123,11 @@ class Replay:
         return Windows(observations[:, :, 0], actions[:, :, 0], features[:, :, :-1], valid, observations[:, :, -1])
 
     def flush(self, path: Path) -> None:
-        """Append to the file at ``path`` what it lacks: every row since the first, in order.
+        """Append the missing rows to the file at ``path``, so that it holds every row since the first, in order.
 
-        Must be called at the end of every episode if at all, since the ring overwrites its oldest. The file then
-        holds at least what ``position`` describes; rows past that (of a run that was killed) are rewritten later.
+        If used at all, it must be called at the end of every episode, since the ring overwrites its oldest rows. The
+        file then holds at least the rows up to ``position``; rows past that (from a run that was killed) are rewritten
+        later.
         """
         if self._episode < 0:
             return
@@ -140,10 +141,10 @@ class Replay:
         self._flushed = self._unsettled_row()
 
     def restore(self, path: Path, position: tuple[int, int]) -> None:
-        """Go back to where a replay was that ``flush``ed to ``path`` and was then at ``position``.
+        """Restore the state at ``position`` of a replay that was written to ``path`` by ``flush``.
 
         Raises:
-            ValueError: the file is shorter than that.
+            ValueError: the file ends before ``position``.
         """
         self._episode, self._time = position
         row_bytes, block_rows = self.rows[0].nbytes, self._steps + 1
@@ -159,7 +160,7 @@ class Replay:
         self._flushed = self._unsettled_row()
 
     def _unsettled_row(self) -> int:
-        """Number, since the first, of the first row that may still change: the current one until it has its action."""
+        """Number (since the start) of the first row that can still change: the current one until it has an action."""
         return self._episode * (self._steps + 1) + self._time + self.episode_over
 
     @property
@@ -171,14 +172,14 @@ class Replay:
         return self._block_start + self._time
 
     def _rows(self, steps: Tensor) -> Tensor:
-        """Rows of the sampled steps, numbered over the ring without the final rows and the current one."""
+        """Rows of the sampled steps; steps are numbered over the ring without the final rows and the current one."""
         if self._episode >= self._blocks and not self.episode_over:
             current = self._episode % self._blocks * self._steps + self._time
             steps = steps + (steps >= current)
         return steps + steps.div(self._steps, rounding_mode="floor")
 
     def _ends(self, rows: Tensor) -> Tensor:
-        """The last row that belongs to the same episode as each of ``rows``."""
+        """Last row of the episode that each of ``rows`` belongs to."""
         length = self._steps + 1
         ends = rows.div(length, rounding_mode="floor") * length + self._steps
         current = (rows >= self._block_start) & (rows <= self._cursor)

@@ -1,10 +1,10 @@
-"""Scripted experts: a control law that lifts and carries the cube at every ManiSkill spec, without any training.
+"""Scripted experts: a control law that lifts and carries the cube for every ManiSkill spec, without any training.
 
-The action is a function of the observation and the spec alone, with no phases remembered, so that a policy can imitate
-it: the tool goes above the cube and turns until the fingers face two sides, sinks as it gets aligned, closes, and once
-the fingers hold the cube moves it up (LiftCube) or to the goal (PickCube). It points down unless the wrist would be out
-of the arm's reach; then it leans outwards as far as it must. Everything is computed in float64, number by number, so
-that an action does not depend on how many others are computed with it.
+The action is a function of the observation and the spec alone, without memory of phases, so that a policy can imitate
+it. The tool moves above the cube and turns until the fingers face two sides, descends as it becomes aligned, and
+closes. Once the fingers hold the cube, the tool moves it up (LiftCube) or to the goal (PickCube). The tool points down
+unless the wrist would be out of the arm's reach; then it leans outwards as far as necessary. Everything is computed in
+float64, number by number, so that an action does not depend on how many others are computed with it.
 
 Vectors are arrays [S, E, 3] in metres, in ManiSkill2's world frame.
 """
@@ -24,26 +24,26 @@ from hypogen.benchmarks import get_benchmark
 Array = npt.NDArray[np.float64]
 
 VERSION = 1
-"""Raise it when the law changes: demonstrations of another one get new keys in an artifact store."""
+"""Version of the law, to be raised when it changes: demonstrations of another one get new keys in an artifact store."""
 STEP = 0.1
-"""What a full action moves (m) and turns (rad) the tool by: ManiSkill2's ``pd_ee_delta_pose``."""
+"""Displacement (m) and rotation (rad) of the tool by a full action: ManiSkill2's ``pd_ee_delta_pose``."""
 LIFT_M = 0.2 + 0.015
-"""How high a cube is lifted: a little more than counts."""
+"""Height to which a cube is lifted: slightly more than success requires."""
 HOVER_M = 0.035
-"""The tool's height over the cube's upper side while it is not aligned."""
+"""Height of the tool over the upper side of the cube while it is not aligned."""
 LOWEST_M = 0.014
-"""The tool's height for the smallest cubes: its tips reach 9.5 mm below it."""
+"""Height of the tool for the smallest cubes: its tips reach 9.5 mm below it."""
 
-# The Panda's geometry (m); what scales with the arm's length, and what does not.
+# Geometry of the Panda (m), both the parts that scale with the arm's length and those that do not.
 _SHOULDER_M = 0.333
 _FLANGE_M, _HAND_M = 0.107, 0.1034
 _WRIST_OFFSET_M = 0.088
 _REACH_M = 0.68
-"""From shoulder to wrist, a little less than the elbow's limit allows (0.695)."""
+"""Distance from shoulder to wrist, slightly less than the limit of the elbow allows (0.695)."""
 
 
 class ScriptedPolicy:
-    """One control law for S specs of a ManiSkill benchmark; called as a :class:`hypogen.policy.Policy` is.
+    """Control laws for S specs of a ManiSkill benchmark, called like a :class:`hypogen.policy.Policy`.
 
     Raises ValueError for a benchmark that does not run in ManiSkill.
     """
@@ -67,7 +67,7 @@ class ScriptedPolicy:
         return torch.from_numpy(self._act(seen).astype(np.float32))
 
     def select(self, indices: Sequence[int]) -> ScriptedPolicy:
-        """The control laws of some specs, in the order of ``indices``."""
+        """Control laws of the specs at ``indices``, in that order."""
         return ScriptedPolicy(self._benchmark, self._points[list(indices)])
 
     def _act(self, seen: _Seen) -> Array:
@@ -75,7 +75,7 @@ class ScriptedPolicy:
         off_centre = np.hypot(to_cube[..., 0], to_cube[..., 1])
         distance = np.sqrt((to_cube**2).sum(-1))
         lowest = np.maximum(seen.cube[..., 2], LOWEST_M)
-        # A funnel: the worse aligned, the higher the tool stays.
+        # A funnel: the worse the alignment, the higher the tool stays.
         misaligned = np.maximum(off_centre - 0.004, 0) * 6 + np.maximum(np.abs(turn) - 0.08, 0) * 0.5
         height = lowest + np.minimum(misaligned, half + HOVER_M)
         around = (off_centre < 0.01) & (np.abs(seen.tool[..., 2] - lowest) < 0.01) & (np.abs(turn) < 0.2)
@@ -89,16 +89,16 @@ class ScriptedPolicy:
         return _action(seen, move, rotation, around | gripped)
 
     def _destination(self, seen: _Seen) -> Array:
-        """Where a held cube goes."""
+        """Target position of a held cube."""
         if self._carries:
             return seen.goal
         return _with_height(seen.cube, np.broadcast_to(LIFT_M + self._half_size, seen.cube.shape[:-1]))
 
     def _lean(self, seen: _Seen, end: Array) -> Array:
-        """The direction that the tool should point in at ``end``: down, or as little off as the arm's reach demands.
+        """Direction in which the tool should point at ``end``: down, or tilted only as far as the arm's reach requires.
 
-        The wrist sits a hand's length h behind the tool. With v from the shoulder to the tool, it is within reach R if
-        the angle between v and the tool's direction is at most arccos((v² + h² - R²) / (2 h v)).
+        The wrist sits one hand's length h behind the tool. With v the vector from the shoulder to the tool, the wrist
+        is within reach R if the angle between v and the tool's direction is at most arccos((v² + h² - R²) / (2 h v)).
         """
         hand, reach = _FLANGE_M * self._ratio + _HAND_M, 0.97 * _REACH_M * self._ratio
         span = end - self._offset(seen) - _shoulder(seen)
@@ -111,7 +111,7 @@ class ScriptedPolicy:
         return np.where(along >= needed, down, needed * outwards + np.sqrt(1 - needed**2) * across)
 
     def _within_reach(self, seen: _Seen, move: Array) -> Array:
-        """The displacement, clipped to a step, without what would take the wrist out of reach.
+        """Displacement, clipped to one step, without the part that would take the wrist out of reach.
 
         The controller does not move at all towards a pose that it cannot reach.
         """
@@ -123,28 +123,28 @@ class ScriptedPolicy:
         return after * np.minimum(1, _REACH_M * self._ratio[..., None] / length) - wrist
 
     def _offset(self, seen: _Seen) -> Array:
-        """From the wrist's axis to the flange's, which the last joint turns about."""
+        """Vector from the axis of the wrist to that of the flange, about which the last joint turns."""
         angle = (np.pi / 4 - seen.last_joint)[..., None]
         return _WRIST_OFFSET_M * self._ratio[..., None] * (np.cos(angle) * seen.axes[0] + np.sin(angle) * seen.axes[1])
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the law uses of observations [S, E, D]."""
+    """Parts of the observations [S, E, D] that the law uses."""
 
     tool: Array
-    axes: tuple[Array, Array, Array]  # of the tool: unit vectors; the fingers close along the second
+    axes: tuple[Array, Array, Array]  # unit axes of the tool; the fingers close along the second
     cube: Array
-    side: Array  # a unit vector along one of the cube's edges
+    side: Array  # unit vector along one edge of the cube
     goal: Array
     base: Array
-    opening: Array  # of each finger, on average [S, E] (m)
-    closing_speed: Array  # of the faster finger, either way [S, E] (m/s)
-    last_joint: Array  # [S, E] (rad)
+    opening: Array  # mean over the fingers [S, E] (m)
+    closing_speed: Array  # speed of the faster finger, in either direction [S, E] (m/s)
+    last_joint: Array  # angle [S, E] (rad)
 
 
 def _read(observations: Array, carries: bool) -> _Seen:
-    """ManiSkill2's order: joints 9, their speeds 9, base 7, tool 7, (goal 3, from tool to goal 3,) cube 7, the rest."""
+    """Read ManiSkill2's order: joints 9, their speeds 9, base 7, tool 7, (goal 3, tool to goal 3,) cube 7, the rest."""
     cube = observations[..., 38:45] if carries else observations[..., 32:39]
     return _Seen(
         tool=observations[..., 25:28],
@@ -160,7 +160,7 @@ def _read(observations: Array, carries: bool) -> _Seen:
 
 
 def _axes(quaternion: Array) -> tuple[Array, Array, Array]:
-    """The three unit axes of a frame, from its quaternion w, x, y, z."""
+    """Three unit axes of a frame from its quaternion w, x, y, z."""
     w, x, y, z = np.moveaxis(quaternion, -1, 0)
     first = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], axis=-1)
     second = np.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], axis=-1)
@@ -181,19 +181,20 @@ def _yaw(direction: Array) -> Array:
 
 
 def _quarter_turn(seen: _Seen) -> Array:
-    """The angle in [-π/4, π/4] that brings the closing fingers to the nearest pair of the cube's sides."""
+    """Angle in [-π/4, π/4] that aligns the closing fingers with the nearest pair of the cube's sides."""
     angle = _yaw(seen.side) - _yaw(seen.axes[1])
     return angle - np.pi / 2 * np.round(angle / (np.pi / 2))
 
 
 def _rotation(seen: _Seen, pointing: Array, turn: Array) -> Array:
-    """The rotation to a tool that points in a direction and is turned by an angle [S, E] about the vertical.
+    """Rotation to a tool that points along ``pointing`` and is turned by ``turn`` [S, E] about the vertical.
 
-    Half the sum of the cross products of old and new axes: the rotation's axis, as long as the angle's sine.
+    Half the sum of the cross products of the old and new axes: the axis of the rotation, as long as the sine of its
+    angle.
     """
     yaw = _yaw(seen.axes[1]) + turn
     x, y, z = np.moveaxis(pointing, -1, 0)
-    slope = (np.cos(yaw) * x + np.sin(yaw) * y) / np.maximum(-z, 0.3)  # square to a tool that leans, at the same yaw
+    slope = (np.cos(yaw) * x + np.sin(yaw) * y) / np.maximum(-z, 0.3)  # perpendicular to a leaning tool at this yaw
     closing = np.stack([np.cos(yaw), np.sin(yaw), slope], axis=-1)
     closing -= (closing * pointing).sum(-1, keepdims=True) * pointing
     closing /= np.sqrt((closing**2).sum(-1, keepdims=True))
@@ -202,7 +203,7 @@ def _rotation(seen: _Seen, pointing: Array, turn: Array) -> Array:
 
 
 def _action(seen: _Seen, move: Array, rotation: Array, close: npt.NDArray[np.bool_]) -> Array:
-    """A displacement and a rotation in units of a step and in the tool's own frame, and the gripper: [S, E, 7]."""
+    """Action [S, E, 7]: displacement and rotation in units of a step, in the frame of the tool, and the gripper."""
     shift, turn = (np.stack([(axis * vector).sum(-1) for axis in seen.axes], -1) / STEP for vector in (move, rotation))
     shift /= np.maximum(np.abs(shift).max(-1, keepdims=True), 1)
     turn /= np.maximum(np.sqrt((turn**2).sum(-1, keepdims=True)), 1)

@@ -1,4 +1,4 @@
-"""TD3 (Fujimoto et al., 2018) for a whole population: S experts, one update each, in a handful of batched products."""
+"""TD3 (Fujimoto et al., 2018) for a whole population: one update of all S experts in a few batched products."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypogen.policy import Policy, stacked_mlp
 
 
 class TransitionBatch(NamedTuple):
-    """Transitions that one update of S experts learns from, float32.
+    """Transitions for one update of S experts, float32.
 
     observations ``[S, B, D]``, actions ``[S, B, A]``, returns ``[S, B]`` (discounted rewards of the next n steps),
     discounts ``[S, B]`` of the value at next_observations ``[S, B, D]``.
@@ -30,10 +30,11 @@ class TransitionBatch(NamedTuple):
 
 
 class PopulationTD3:
-    """S independent TD3 agents that share nothing but the time of their updates.
+    """S independent TD3 agents that are updated at the same time and share nothing else.
 
-    Each has an actor and twin critics with two hidden layers, targets of all three, and Adam. ``settings.precision``
-    must be resolved. Deterministic on CPU: the same generator state and batches give the same weights.
+    Each agent has an actor and twin critics with two hidden layers, target networks of all three, and Adam.
+    ``settings.precision`` must be resolved. Deterministic on CPU: the same generator state and batches give the same
+    weights.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class PopulationTD3:
             _move(target, online, 1.0)
             return online, target
 
-        # The critics' leading axis is [2 S], all first critics and then all second ones.
+        # The leading axis of the critics is [2 S]: all first critics, then all second ones.
         self.actor, self.target_actor = networks(specs, actor_sizes)
         self.critic, self.target_critic = networks(2 * specs, critic_sizes)
         self._actor_adam, self._critic_adam = (self._adam(network) for network in (self.actor, self.critic))
@@ -70,16 +71,16 @@ class PopulationTD3:
         return self.actor, self.target_actor, self.critic, self.target_critic
 
     def policy(self) -> Policy:
-        """A copy of the actors, on the CPU."""
+        """Copy of the actors on the CPU."""
         weights, biases = self.actor.export()
         return Policy(weights, biases)
 
     def act(self, observations: Tensor) -> Tensor:
-        """The actors' actions ``[S, E, A]``, without noise, for observations ``[S, E, D]``."""
+        """Actions ``[S, E, A]`` of the actors, without noise, for observations ``[S, E, D]``."""
         return torch.tanh(stacked_mlp(*self.actor.linear(), observations))
 
     def q1(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """A copy of the first critics on the CPU: weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
+        """Copy of the first critics on the CPU: weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
         return self.critic.export(self._specs)
 
     @torch.no_grad()
@@ -87,9 +88,9 @@ class PopulationTD3:
         """Update every expert once.
 
         Args:
-            batch: transitions that each learns from.
-            noise: standard normal ``[S, B, A]``, for the smoothing of target actions.
-            now: the learning rate, the noise's deviation before it is clipped, and the penalty.
+            batch: transitions that each expert learns from.
+            noise: standard normal numbers ``[S, B, A]`` that smooth the target actions.
+            now: learning rate, standard deviation of the noise before clipping, and penalty.
         """
         settings = self._settings
         self._updates += 1
@@ -104,15 +105,15 @@ class PopulationTD3:
             _move(self.target_critic, self.critic, settings.tau)
 
     def finite(self) -> bool:
-        """Whether every weight is a number."""
+        """Whether every weight is finite."""
         return all(bool(torch.isfinite(network.flat).all()) for network in (self.actor, self.critic))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything that the next updates depend on: weights, targets, optimisers, count of updates."""
+        """State that determines the next updates: weights, targets, optimisers, number of updates."""
         return {"updates": np.asarray(self._updates)} | {name: t.cpu().numpy() for name, t in self._tensors().items()}
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any] | Tensor]) -> None:
-        """Go back to a ``state``."""
+        """Restore a ``state``."""
         self._updates = int(state["updates"])
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.as_tensor(state[name]))
@@ -120,7 +121,7 @@ class PopulationTD3:
             network.refresh()
 
     def _targets(self, batch: TransitionBatch, noise: Tensor, std: float) -> Tensor:
-        """``y = r + γ min_i Q'_i(s', clip(π'(s') + clip(ε)))``, ``[S, B, 1]``."""
+        """Targets of the critics: ``y = r + γ min_i Q'_i(s', clip(π'(s') + clip(ε)))``, ``[S, B, 1]``."""
         clip = self._settings.noise_clip
         self._actor_space.inputs.copy_(batch.next_observations)
         actions = self.target_actor.forward(self._actor_space).tanh_()
@@ -131,7 +132,7 @@ class PopulationTD3:
         return torch.addcmul(batch.returns.unsqueeze(-1), batch.discounts.unsqueeze(-1), value)
 
     def _update_critics(self, batch: TransitionBatch, targets: Tensor) -> None:
-        """One step of Adam on the mean squared error of both critics."""
+        """Take one Adam step on the mean squared error of both critics."""
         self._fill(self._critic_space, batch.observations, batch.actions)
         values = self.critic.forward(self._critic_space).view(2, *targets.shape)
         slope = values.sub_(targets).mul_(2 / targets.shape[1])
@@ -140,12 +141,12 @@ class PopulationTD3:
         self.critic.refresh()
 
     def _update_actors(self, batch: TransitionBatch, penalty: float) -> None:
-        """One step of Adam up the first critic's mean value of the actors' actions ``tanh(z)``, less a penalty on z."""
+        """Take one Adam step up the first critic's mean value of the actions ``tanh(z)``, less a penalty on z."""
         self._actor_space.inputs.copy_(batch.observations)
         outputs = self.actor.forward(self._actor_space)
         actions = outputs.tanh()
         self._fill(self._q1_space, batch.observations, actions)
-        self.critic.forward(self._q1_space, self._specs)  # for its activations
+        self.critic.forward(self._q1_space, self._specs)  # only for its activations
         slope = actions.new_full((*actions.shape[:2], 1), -1 / actions.shape[1])
         by_action = self.critic.input_gradient(self._q1_space, slope, self._specs)[:, :, self._observation_dim :]
         by_output = by_action * (1 - actions.square())
@@ -164,7 +165,7 @@ class PopulationTD3:
         network.flat.grad = network.gradient
         on_gpu = network.flat.is_cuda
         adam = torch.optim.Adam([network.flat], lr=self._settings.learning_rate, fused=True, capturable=on_gpu)
-        state = adam.state[network.flat]  # made now, so that a checkpoint can be loaded before the first step
+        state = adam.state[network.flat]  # created now, so that a checkpoint can be loaded before the first step
         state["step"] = torch.zeros((), device=network.flat.device if on_gpu else "cpu")
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(network.flat), torch.zeros_like(network.flat)
         return adam

@@ -1,4 +1,4 @@
-"""Trained experts: their actors, the first critic of each, and how they came to be as good as they are."""
+"""Trained experts: their actors, their first critics, and the evaluations made during training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypogen.policy import Policy, concatenate, stacked_mlp
 
 @dataclass(frozen=True, eq=False)
 class Critic:
-    """S stacked action values Q1(s, a): weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
+    """S stacked action-value functions Q1(s, a): weights ``[S, out, in]`` and biases ``[S, out]`` of each layer."""
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
@@ -29,17 +29,17 @@ class Critic:
         return stacked_mlp(self.weights, self.biases, torch.cat([observations, actions], dim=-1)).squeeze(-1)
 
     def select(self, indices: Sequence[int]) -> Critic:
-        """The critics of some specs, in the order of ``indices``."""
+        """Critics of the specs at ``indices``, in that order."""
         rows = torch.as_tensor(indices, dtype=torch.long)
         return Critic(tuple(w[rows] for w in self.weights), tuple(b[rows] for b in self.biases))
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, laid out as a policy's."""
+        """Write one safetensors file with the layout of a policy file."""
         save_file({name: tensor.contiguous() for name, tensor in _tensors(self).items()}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Critic:
-        """Read what ``save`` wrote."""
+        """Read a file that ``save`` wrote."""
         return cls(*_layers(load_file(Path(path))))
 
 
@@ -47,8 +47,8 @@ class Critic:
 class Experts:
     """One expert per spec.
 
-    specs: raw values ``[S, C]``. returns: mean return ``[S]`` of the evaluation for which each was kept. curve: every
-    evaluation, one row ``{"update", "spec", "return"}`` per spec, where spec is the position in ``specs``.
+    specs: raw values ``[S, C]``. returns: mean return ``[S]`` in the evaluation for which each expert was kept. curve:
+    all evaluations, one row ``{"update", "spec", "return"}`` per spec, where spec is the position in ``specs``.
     """
 
     specs: npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ class Experts:
     curve: list[dict[str, Any]] = field(default_factory=list)
 
     def select(self, indices: Sequence[int]) -> Experts:
-        """The experts of some specs, in the order of ``indices``."""
+        """Experts of the specs at ``indices``, in that order."""
         chosen = [int(index) for index in indices]
         curve = [
             {**row, "spec": place} for place, index in enumerate(chosen) for row in self.curve if row["spec"] == index
@@ -68,13 +68,13 @@ class Experts:
         )
 
     def better(self, other: Experts) -> Experts:
-        """For each spec the one with the higher return, this one when they are equal; both of the same specs."""
+        """Experts with the higher return per spec, from ``self`` when both are equal; both must have the same specs."""
         kept = np.arange(len(self.specs)) + len(self.specs) * (other.returns > self.returns)
         return Experts.concatenate([self, other]).select(kept.tolist())
 
     @staticmethod
     def concatenate(parts: Sequence[Experts]) -> Experts:
-        """Experts of populations that were trained apart, in the given order. ValueError when there are none."""
+        """Experts of populations that were trained apart, in the given order. Raises ValueError when there are none."""
         if not parts:
             raise ValueError("there are no experts to concatenate")
         starts = np.cumsum([0, *(len(part.specs) for part in parts)])
@@ -97,12 +97,12 @@ class Experts:
 
     @classmethod
     def from_state(cls, specs: npt.NDArray[np.float64], state: Mapping[str, Any]) -> Experts:
-        """The experts that had this ``state``."""
+        """Experts with this ``state``."""
         actor, critic = Policy(*_layers(state["actor"])), Critic(*_layers(state["critic"]))
         return cls(specs, actor, critic, state["returns"].numpy())
 
     def save(self, folder: str | Path) -> None:
-        """Write ``actor.safetensors``, ``critic.safetensors`` and ``experts.json`` to a folder, which is made."""
+        """Write ``actor.safetensors``, ``critic.safetensors`` and ``experts.json`` to a folder, which is created."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.actor.save(folder / "actor.safetensors")
@@ -112,7 +112,7 @@ class Experts:
 
     @classmethod
     def load(cls, folder: str | Path) -> Experts:
-        """Read what ``save`` wrote."""
+        """Read a folder that ``save`` wrote."""
         folder = Path(folder)
         record = json.loads((folder / "experts.json").read_text())
         actor, critic = Policy.load(folder / "actor.safetensors"), Critic.load(folder / "critic.safetensors")

@@ -1,4 +1,4 @@
-"""Policy generators: methods that map a spec to a policy. A new one is a file here and an entry in GENERATORS."""
+"""Policy generators: methods that map a spec to a policy. A new method is one file here and one GENERATORS entry."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class GeneratorEntry:
-    """A method as the registry knows it.
+    """Registry entry of a method.
 
     Attributes:
-        settings: Frozen dataclass of its settings, whose defaults are the paper's.
-        build: Makes an untrained generator of a benchmark, a policy shape and settings.
+        settings: Frozen dataclass of the method's settings; its defaults are the paper's.
+        build: Function that makes an untrained generator from a benchmark, a policy shape and settings.
         title: Name in tables and figures, such as ``HyPoGen``.
-        color: Colour in figures, ``#rrggbb``; None takes the next free one.
+        color: Colour in figures, ``#rrggbb``; None for the next free one.
         paper_parameters: Millions of parameters for the paper's ManiSkill policy (its table 15, "Original").
-        step_factor: Duration of a training step relative to other methods with as many parameters.
+        step_factor: Duration of a training step relative to other methods with the same number of parameters.
     """
 
     settings: type
@@ -56,12 +56,12 @@ class GeneratorEntry:
 
     @property
     def few_shot(self) -> bool:
-        """Whether it adapts with demonstrations of the test specs."""
+        """Whether the method adapts with demonstrations of the test specs."""
         return issubclass(self.build, FewShotGenerator)
 
     @property
     def has_updates(self) -> bool:
-        """Whether it makes its policies update by update from a start, so that probes of the updates mean something."""
+        """Whether the method updates its policies step by step from a start, so that the updates can be probed."""
         return issubclass(self.build, HyPoGen)
 
 
@@ -74,11 +74,11 @@ GENERATORS: dict[str, GeneratorEntry] = {
     "cond_policy": GeneratorEntry(CondPolicySettings, CondPolicy, "Cond Policy", "#56B4E9", 0.7),
     "blind": GeneratorEntry(BlindSettings, Blind, "Blind policy", "#BBBBBB"),
 }
-"""Every method by name, in the order of tables and figures: the paper's table 1 from its last row to its first."""
+"""All methods by name, in the order of tables and figures: the rows of the paper's table 1 from last to first."""
 
 
 def get_generator(name: str) -> GeneratorEntry:
-    """The entry of method `name`; ValueError with the closest and all known names when there is none."""
+    """Entry of method `name`. Raises ValueError with the closest and all known names when there is none."""
     if name in GENERATORS:
         return GENERATORS[name]
     raise ValueError(f"unknown generator {name!r}: {did_you_mean(str(name), GENERATORS)}")
@@ -87,7 +87,7 @@ def get_generator(name: str) -> GeneratorEntry:
 def build(
     name: str, benchmark: Benchmark, shape: PolicyShape | None = None, settings: Any = None, seed: int = 0
 ) -> Generator:
-    """An untrained generator whose weights depend on `seed` alone; torch's global random state is left as it was.
+    """Untrained generator whose weights depend on `seed` alone; torch's global random state stays as it was.
 
     shape and settings default to the paper's for the benchmark and the method.
     """
@@ -101,6 +101,6 @@ def build(
 
 
 def sketch(name: str, benchmark: Benchmark, shape: PolicyShape | None = None, settings: Any = None) -> Generator:
-    """The generator without its numbers (on torch's meta device): for counting parameters at no cost."""
+    """Generator without its numbers (on torch's meta device), for counting parameters at no cost."""
     with torch.device("meta"):
         return build(name, benchmark, shape, settings)

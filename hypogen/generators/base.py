@@ -1,4 +1,4 @@
-"""Base of every generator: a module that maps raw specs to one batched policy and knows its own losses."""
+"""Base class of every generator: a module that maps raw specs to one batched policy and defines its own losses."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from hypogen.benchmarks import Benchmark
 from hypogen.policy import Policy, PolicyShape
 
-if TYPE_CHECKING:  # importing it for real would load the simulators, which a generator does not need
+if TYPE_CHECKING:  # a runtime import would load the simulators, which a generator does not need
     from hypogen.demonstrations import Demonstrations
 
 Specs = npt.NDArray[Any] | Tensor
-"""Raw specs [S, C] in the benchmark's units, never scaled by the caller."""
+"""Raw specs [S, C] in the benchmark's units; the caller never scales them."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """B transitions of each of S specs, as float tensors on the generator's device.
 
-    specs [S, C] raw, float64, on the CPU; observations and next_observations [S, B, D]; actions [S, B, A];
-    rewards [S, B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards; continues [S, B]: 1, or 0 where
-    the episode ended for good, so that the next observation is worth nothing.
+    specs [S, C] raw, float64, on the CPU; observations and next_observations [S, B, D]; actions [S, B, A]; rewards [S,
+    B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards; continues [S, B]: 1, or 0 where the episode
+    ended for good, so that the next observation has no value.
     """
 
     specs: Tensor
@@ -42,19 +42,20 @@ class Batch:
     def of(cls, demonstrations: Demonstrations, device: torch.device | str = "cpu") -> Batch:
         """All transitions of each spec in one row: the real steps of episodes [E, T] become samples [B].
 
-        A spec with fewer of them than another meets its own again, from the first on, so that all specs weigh alike.
+        A spec with fewer of them than another repeats its own, from the first on, so that all specs have the same
+        weight.
         """
         index = (torch.arange(len(demonstrations.specs))[:, None], _real_steps(demonstrations))
         flat = {name: getattr(demonstrations, name).flatten(1, 2)[index].to(device) for name in _sampled()}
         return cls(specs=demonstrations.specs, **flat)
 
     def samples(self, part: slice | Tensor) -> Batch:
-        """Some of each spec's transitions, the same rows for all."""
+        """Some transitions of each spec, the same rows for all specs."""
         return replace(self, **{name: getattr(self, name)[:, part] for name in _sampled()})
 
 
 def _sampled() -> list[str]:
-    """Names of a batch's fields that have one row per transition."""
+    """Names of the batch's fields that have one row per transition."""
     return [field.name for field in fields(Batch) if field.name != "specs"]
 
 
@@ -73,9 +74,9 @@ class Generator(nn.Module, ABC):
     """A method that maps specs to policies, trained by imitation (paper, equation 1).
 
     Subclasses take (benchmark, shape, settings), where settings is their own frozen dataclass with the paper's values
-    as defaults, and draw their first weights from torch's global random numbers.
+    as defaults, and draw their initial weights from torch's global random numbers.
 
-    least_samples: fewest transitions per spec that `losses` can work with.
+    least_samples: smallest number of transitions per spec that `losses` can work with.
     """
 
     least_samples: ClassVar[int] = 1
@@ -86,14 +87,14 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def policy(self, specs: Specs) -> Policy:
-        """One policy for each raw spec [S, C]; differentiable, so `detach()` it before a rollout."""
+        """One policy per raw spec [S, C]; differentiable, so call `detach()` on it before a rollout."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalar losses of a batch by name, unweighted; always "action", with a Q head also "value" and "td"."""
+        """Unweighted scalar losses of a batch by name: always "action", with a Q head also "value" and "td"."""
 
     def loss_weights(self) -> dict[str, float]:
-        """Weights of losses that only this method has, by name; a loss that nobody weighs counts fully."""
+        """Weights of the losses that only this method has, by name; a loss without an entry has weight 1."""
         return {}
 
     def extra_repr(self) -> str:
@@ -101,7 +102,7 @@ class Generator(nn.Module, ABC):
 
 
 def raw_specs(benchmark: Benchmark, specs: Specs) -> npt.NDArray[Any]:
-    """The specs as float64 [S, C]; ValueError for another shape."""
+    """Specs as float64 [S, C]. Raises ValueError for another shape."""
     raw = np.asarray(specs, dtype=np.float64)
     if raw.ndim != 2 or raw.shape[1] != benchmark.grid.shape[1]:
         raise ValueError(f"{benchmark.name} wants specs [S, {benchmark.grid.shape[1]}], not {list(raw.shape)}")
@@ -109,12 +110,12 @@ def raw_specs(benchmark: Benchmark, specs: Specs) -> npt.NDArray[Any]:
 
 
 def parameter_count(generator: nn.Module) -> int:
-    """Number of trained numbers."""
+    """Number of trained parameters."""
     return sum(parameter.numel() for parameter in generator.parameters())
 
 
 def parameter_breakdown(generator: nn.Module) -> dict[str, int]:
-    """Trained numbers of each part, in the order of the module; the same part of several blocks is added up."""
+    """Number of trained parameters per part, in module order; the same part of several blocks is added up."""
     counts: dict[str, int] = {}
     for name, parameter in generator.named_parameters():
         words = [word for word in name.split(".") if not word.isdigit()]
@@ -124,5 +125,5 @@ def parameter_breakdown(generator: nn.Module) -> dict[str, int]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the module's parameters live."""
+    """Device of the module's parameters."""
     return next(module.parameters()).device

@@ -1,6 +1,6 @@
-"""Blind: one policy cloned from all training specs together, without the spec: what imitation alone reaches.
+"""Blind: one policy cloned from all training specs together, without the spec: the level of imitation alone.
 
-A reference, not a generator of policies: whatever returns more than it has made use of the spec.
+A reference rather than a generator of policies: a method with a higher return has made use of the spec.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypogen.policy import Policy, PolicyShape
 
 @dataclass(frozen=True)
 class BlindSettings:
-    """Blind has no settings of its own."""
+    """Settings of Blind, which has none."""
 
 
 class Blind(Generator):

@@ -20,7 +20,8 @@ class CondPolicySettings:
     """Settings of Cond Policy.
 
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
-    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    spec_scaling: specs for the encoder, either scaled to [-1, 1] over the grid ("unit", ours) or as given ("raw", the
+        authors').
     """
 
     embedding_dim: int = 256
@@ -32,7 +33,7 @@ class CondPolicySettings:
 
 
 class CondPolicy(Generator):
-    """An MLP on [embedding, observation], whose first layer folds the embedding into one bias per spec."""
+    """An MLP on [embedding, observation]; its first layer folds the embedding into one bias per spec."""
 
     def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: CondPolicySettings) -> None:
         super().__init__(benchmark, shape, settings)

@@ -1,4 +1,4 @@
-"""The MLP that Cond Policy, UVFA, Meta Policy and PEARL share: layers on [condition, inputs], folded per spec."""
+"""MLP shared by Cond Policy, UVFA, Meta Policy and PEARL: layers on [condition, inputs], folded per spec."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConditionedLayers(nn.ModuleList):
         super().__init__(nn.Linear(inputs, outputs) for inputs, outputs in sizes)
 
     def fold(self, condition: Tensor) -> Stacked:
-        """Layers on the inputs alone, for conditions [S, C]: shared weights, as views, and one first bias per spec."""
+        """Layers on the inputs alone, for conditions [S, C]: shared weights (as views) and one first bias per spec."""
         layers: list[Any] = list(self)
         first, rest, count = layers[0], layers[1:], len(condition)
         weight, bias = fold_condition(first.weight, first.bias, condition)

@@ -1,4 +1,4 @@
-"""The spec encoder that every method shares: HyperZero's six residual blocks (paper, section 5.1)."""
+"""Spec encoder shared by the methods: HyperZero's six residual blocks (paper, section 5.1)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stages(inputs: int, embedding_dim: int) -> nn.Sequential:
-    """Linear to a quarter of the width and two residual blocks, to a half and two blocks, to the whole and two blocks.
+    """Three stages at a quarter, a half and the whole of the width, each one linear layer and two residual blocks.
 
-    ValueError unless `embedding_dim` is a positive multiple of 4.
+    Raises ValueError unless `embedding_dim` is a positive multiple of 4.
     """
     if embedding_dim < 4 or embedding_dim % 4:
         raise ValueError(f"embedding_dim must be a positive multiple of 4, not {embedding_dim}")
@@ -40,11 +40,11 @@ def residual_stages(inputs: int, embedding_dim: int) -> nn.Sequential:
 
 
 class SpecEncoder(nn.Module):
-    """phi(M): raw specs [S, C] to embeddings [S, embedding_dim] through `residual_stages`.
+    """phi(M): map from raw specs [S, C] to embeddings [S, embedding_dim] through `residual_stages`.
 
-    scaling "unit" maps every coordinate to [-1, 1] over the benchmark's whole grid before anything else (the grid is
-    known without demonstrations, and so are test specs' places on it); "raw" feeds the numbers as they are, as the
-    authors' code does: a stiffness of 500 to 1500 then swamps the embedding.
+    scaling "unit" first maps every coordinate to [-1, 1] over the whole grid of the benchmark (the grid is known
+    without demonstrations, and so are the positions of test specs on it). "raw" feeds the numbers as they are, like the
+    authors' code: a stiffness of 500 to 1500 then dominates the embedding.
     """
 
     def __init__(self, benchmark: Benchmark, embedding_dim: int, scaling: SpecScaling) -> None:

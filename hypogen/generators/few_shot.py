@@ -1,4 +1,4 @@
-"""Base of Meta Policy and PEARL: a spec has a policy only once its demonstrations have been seen."""
+"""Base class of Meta Policy and PEARL: a spec has a policy only after adaptation to its demonstrations."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypogen.benchmarks import Benchmark
 from hypogen.generators.base import Batch, Generator, Specs, device_of, raw_specs
 from hypogen.policy import Policy, PolicyShape, concatenate
 
-if TYPE_CHECKING:  # importing it for real would load the simulators, which adapting does not need
+if TYPE_CHECKING:  # a runtime import would load the simulators, which adapting does not need
     from hypogen.demonstrations import Demonstrations
 
 
 class FewShotGenerator(Generator):
-    """A method that adapts to a spec with demonstrations of it, training specs included.
+    """Method that adapts to each spec, training specs included, with demonstrations of it.
 
-    Its settings hold `adaptation_episodes`: demonstrated episodes per spec to adapt on, None for all.
+    The settings hold `adaptation_episodes`: number of demonstrated episodes per spec to adapt on, None for all.
     Adapted policies are not stored with the weights: a loaded generator adapts again.
     """
 
@@ -28,13 +28,13 @@ class FewShotGenerator(Generator):
 
     @abstractmethod
     def infer(self, context: Batch) -> Policy:
-        """The policies of the batch's specs, from these transitions of theirs alone."""
+        """Policies of the batch's specs, inferred from each spec's transitions alone."""
 
     def adapt(self, demonstrations: Demonstrations) -> None:
-        """Get a policy for each of these specs, as the generator is now trained; its weights stay as they are.
+        """Infer a policy for each of these specs with the current weights, which stay unchanged.
 
-        One spec at a time, so its policy does not depend on the others. ValueError when there are fewer episodes than
-        `adaptation_episodes`.
+        Specs are adapted one at a time, so the policy of one does not depend on the others. Raises ValueError when
+        there are fewer episodes than `adaptation_episodes`.
         """
         wanted, there = self.settings.adaptation_episodes, demonstrations.rewards.shape[1]
         if wanted is not None and wanted > there:
@@ -45,7 +45,7 @@ class FewShotGenerator(Generator):
             self._adapted[tuple(spec)] = self.infer(context).detach()
 
     def policy(self, specs: Specs) -> Policy:
-        """The policies that `adapt` found for these raw specs [S, C]; ValueError for a spec that it never saw."""
+        """Policies that `adapt` inferred for these raw specs [S, C]. Raises ValueError for specs not adapted to."""
         asked = [tuple(spec) for spec in raw_specs(self.benchmark, specs).tolist()]
         unknown = [spec for spec in asked if spec not in self._adapted]
         if unknown:
@@ -56,6 +56,6 @@ class FewShotGenerator(Generator):
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """(transitions to adapt on, transitions that judge the adapted policy): disjoint halves of each spec's."""
+    """(transitions to adapt on, transitions to judge the adapted policy): disjoint halves for each spec."""
     middle = batch.rewards.shape[1] // 2
     return batch.samples(slice(middle)), batch.samples(slice(middle, None))

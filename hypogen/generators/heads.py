@@ -1,8 +1,9 @@
-"""Generated layers: linear maps between codes and the parameters of a linear layer, sized so that training starts sane.
+"""Generated layers: linear maps between codes and the parameters of a linear layer, scaled for stable training.
 
-A layer's parameters are kept flat, [S, out * in + out]: its weight row by row, then its bias. Codes decode to
-parameters *in units of 1/sqrt(in)*, torch's own bound for a fresh linear layer. One Adam step then moves a layer of 6
-inputs and one of 256 by the same share of their starting size, where plain units would move the wide one far faster.
+The parameters of a layer are kept flat, [S, out * in + out]: its weight row by row, then its bias. Codes decode to
+parameters *in units of 1/sqrt(in)*, torch's own bound for a fresh linear layer. One Adam step then changes a layer with
+6 inputs and one with 256 by the same share of their initial size; in plain units it would change the wide one much
+faster.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from hypogen.policy import Policy
 
 Sizes = Sequence[tuple[int, int]]
-"""(in, out) of each generated layer, first to last."""
+"""Sizes (in, out) of the generated layers, first to last."""
 
 
 def flat_size(layer: tuple[int, int]) -> int:
@@ -30,7 +31,7 @@ def fresh_parameters(layer: tuple[int, int]) -> Tensor:
 
 
 def unflatten(parameters: Sequence[Tensor], sizes: Sizes) -> Policy:
-    """Flat layers, each [S, out * in + out], as stacked weights [S, out, in] and biases [S, out]."""
+    """Policy of flat layers [S, out * in + out]: stacked weights [S, out, in] and biases [S, out]."""
     weights, biases = [], []
     for flat, (inputs, outputs) in zip(parameters, sizes, strict=True):
         weights.append(flat[:, : inputs * outputs].view(-1, outputs, inputs))
@@ -39,10 +40,11 @@ def unflatten(parameters: Sequence[Tensor], sizes: Sizes) -> Policy:
 
 
 class LayerEncoder(nn.Module):
-    """E of appendix A.2: one layer's flat parameters [S, out * in + out] to a code [S, features].
+    """E of appendix A.2: map from one layer's flat parameters [S, out * in + out] to a code [S, features].
 
-    Parameters as torch draws them are scaled to length 1 and meet unit weights, so the code starts with variance 1
-    whatever the layer's size, and one Adam step moves the code of a 65,792-parameter layer gently too.
+    Parameters as torch draws them are scaled to length 1 and multiplied by weights of variance 1. The code therefore
+    starts with variance 1 whatever the size of the layer, and one Adam step also moves the code of a 65,792-parameter
+    layer gently.
     """
 
     def __init__(self, layer: tuple[int, int], features: int) -> None:
@@ -57,10 +59,11 @@ class LayerEncoder(nn.Module):
 
 
 class LayerDecoder(nn.Module):
-    """D of appendix A.2: a code [S, features] to one layer's flat parameters [S, out * in + out].
+    """D of appendix A.2: map from a code [S, features] to one layer's flat parameters [S, out * in + out].
 
-    A code of unit variance decodes to what torch would draw for the layer. With `fresh_bias` the decoder's own bias is
-    such a draw, and a weak code only tilts it: the start of a hypernetwork head, where the code is an embedding.
+    A code of unit variance decodes to parameters as torch would draw them for the layer. With `fresh_bias` the
+    decoder's own bias is such a draw and a weak code changes it only slightly: the start of a hypernetwork head, whose
+    code is an embedding.
     """
 
     def __init__(self, features: int, layer: tuple[int, int], fresh_bias: bool = False) -> None:
@@ -76,7 +79,7 @@ class LayerDecoder(nn.Module):
 
 
 class LayerHeads(nn.Module):
-    """A head a layer: embeddings [S, features] to the flat parameters of an MLP with layers `sizes`."""
+    """One head per layer: map from embeddings [S, features] to the flat parameters of an MLP with layers `sizes`."""
 
     def __init__(self, features: int, sizes: Sizes) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""HyperZero: an MLP hypernetwork from the spec to the policy's weights (Rezaei-Shoshtari et al., AAAI 2023)."""
+"""HyperZero: MLP hypernetwork from the spec to the policy's weights (Rezaei-Shoshtari et al., AAAI 2023)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class HyperZeroSettings:
     """Settings of HyperZero.
 
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
-    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+    spec_scaling: specs for the encoder, either scaled to [-1, 1] over the grid ("unit", ours) or as given ("raw", the
+        authors').
     discount: discount of the Q head's temporal-difference target (paper's table 10: 0.99).
     """
 
@@ -35,7 +36,7 @@ class HyperZeroSettings:
 
 
 class HyperZero(Generator):
-    """The shared spec encoder, a linear head for each policy layer, and the same for a Q function."""
+    """The shared spec encoder, one linear head per policy layer, and the same heads for a Q function."""
 
     def __init__(self, benchmark: Benchmark, shape: PolicyShape, settings: HyperZeroSettings) -> None:
         super().__init__(benchmark, shape, settings)

@@ -2,9 +2,9 @@
 
 theta^k = theta^{k-1} + lambda^k(theta^{k-1}, phi(M)) * psi^k(theta^{k-1}, phi(M)),  k = 1..K         (equation 6)
 
-psi imitates backpropagation through a policy of N layers h_1..h_N. Pseudo activations z_n stand for what the layers
-would compute, one network per layer estimates the Jacobians d h_n / d z_{n-1} and d h_n / d theta_n from (z_{n-1},
-theta_n) (equation 7), and their products, from the last layer down to the first, are the update (equation 8).
+psi imitates backpropagation through a policy of N layers h_1..h_N. Pseudo activations z_n stand for the outputs of the
+layers. One network per layer estimates the Jacobians d h_n / d z_{n-1} and d h_n / d theta_n from (z_{n-1}, theta_n)
+(equation 7), and their products, from the last layer down to the first, are the update (equation 8).
 """
 
 from __future__ import annotations
@@ -28,24 +28,27 @@ from hypogen.policy import Policy, PolicyShape
 from hypogen.validation import DISCOUNT, one_of, require, whole
 
 INITIAL_STEP = -0.01
-"""Where every step size starts, as in the authors' code: against the gradient, and small beside codes of variance 1."""
+"""Initial value of every step size, as in the authors' code: against the gradient, small beside codes of variance 1."""
 
 
 @dataclass(frozen=True)
 class HyPoGenSettings:
-    """Settings of HyPoGen; the defaults are the paper's table 12 and, where it is silent, ours.
+    """Settings of HyPoGen; the defaults are those of the paper's table 12 or, where it gives none, ours.
 
-    blocks: K, the number of updates and of hypernet blocks.
+    blocks: number of updates and of hypernet blocks K.
     block_depth: linear layers of every MLP inside a block.
-    hidden_dim: width of those MLPs' hidden layers.
+    hidden_dim: width of the hidden layers of those MLPs.
     weight_dim: width of a policy layer's latent code (the paper's "weight embedding").
     activation_dim: width of the pseudo activations between layers and of the chain of products (authors' code: 64).
     embedding_dim: width of the task embedding, a multiple of 4.
-    step_size: "network" (equation 6: of theta and the embedding) or "scalar" (authors' code: one number per block).
+    step_size: "network" (equation 6: a function of theta and the embedding) or "scalar" (authors' code: one number per
+        block).
     space: "latent" (appendix A.2: encode once, update, decode once) or "full" (authors' code: theta stays in its own
-        space, every block encodes it, decodes its update and normalises that over the layer).
-    share_blocks: one set of networks for all blocks instead of one per block; step sizes stay one per block.
-    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
+        space; every block encodes it, decodes its update and normalises that over the layer).
+    share_blocks: whether all blocks share one set of networks instead of one set per block; step sizes stay one per
+        block.
+    spec_scaling: specs for the encoder, either scaled to [-1, 1] over the grid ("unit", ours) or as given ("raw", the
+        authors').
     discount: discount of the Q head's temporal-difference target (paper's table 10: 0.99).
     """
 
@@ -71,7 +74,7 @@ class HyPoGenSettings:
 
 
 def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> nn.Sequential:
-    """An MLP of `block_depth` linear layers, `hidden_dim` wide, ReLU between them.
+    """An MLP of `block_depth` linear layers, `hidden_dim` wide, with ReLU between them.
 
     Weights are drawn for ReLU (He et al., 2015), which keeps ten layers trainable; for inputs of variance 1 the outputs
     start with a standard deviation of about `gain`.
@@ -92,15 +95,15 @@ def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
 
 
 class Jacobian(nn.Module):
-    """An MLP whose output is a matrix [rows, columns] per spec, met by a row vector from the left (psi of equation 7).
+    """An MLP whose output is one matrix [rows, columns] per spec, multiplied by a row vector (psi of equation 7).
 
     The matrix is linear in the last hidden activations f, so row * matrix is one product of the outer product row x f
-    with that linear layer's weights: the matrices [S, rows, columns] are never written to memory, and the weights,
-    nearly all of HyPoGen's, are read and their gradients written in the order in which they lie.
+    with the weights of that linear layer. The matrices [S, rows, columns] are therefore never written to memory. The
+    weights, nearly all of HyPoGen's, are read and their gradients written in memory order.
 
-    steady: keep the weights in units of their starting deviation. Adam moves all of a matrix's thousands of weights at
-    once; in plain units one step changes a product by a third of its size, and through the six products of a policy of
-    seven layers the updates explode within ten steps. Only the links of the chain need it.
+    steady: whether to keep the weights in units of their initial deviation. Adam changes all of a matrix's thousands of
+    weights at once; in plain units one step changes a product by a third of its size, and through the six products of a
+    seven-layer policy the updates explode within ten steps. Only the links of the chain need it.
     """
 
     def __init__(self, inputs: int, rows: int, columns: int, settings: HyPoGenSettings, steady: bool = False) -> None:
@@ -111,24 +114,25 @@ class Jacobian(nn.Module):
             inputs = settings.hidden_dim
         else:
             self.features = nn.Sequential()
-        # Entries of variance 1/rows: a row of variance 1 keeps it through the product, along a chain of any depth.
+        # Entries of variance 1/rows: the product with a row of variance 1 has variance 1, along a chain of any depth.
         deviation = 1.0 / math.sqrt(rows * inputs)
         self.unit = deviation if steady else 1.0
         self.weight = nn.Parameter(torch.randn(rows * inputs, columns) * (deviation / self.unit))
         self.bias = nn.Parameter(torch.zeros(rows, columns))
 
     def forward(self, row: Tensor, inputs: Tensor) -> Tensor:
-        """row [S, rows] times the matrices of inputs [S, in]: [S, columns]."""
+        """Product of row [S, rows] with the matrices for inputs [S, in]: [S, columns]."""
         outer = (row * self.unit)[:, :, None] * self.features(inputs)[:, None, :]
         return torch.addmm(row @ self.bias, outer.flatten(1), self.weight)
 
 
 class NeuralGradient(nn.Module):
-    """psi of equations 7 and 8: codes [N, S, W] and embeddings [S, F] to update directions [N, S, W].
+    """psi of equations 7 and 8: map from codes [N, S, W] and embeddings [S, F] to update directions [N, S, W].
 
-    The chain starts at a row vector d loss / d action, [S, d], a network of the embedding, and meets the Jacobians of
-    the layers from the last to the second; d is `activation_dim`. Only what equation 8 multiplies exists: psi^z_n for
-    n = 2..N and, as psi_n reads z_{n-1}, phi^z_n for n = 1..N-1; `activation_jacobians[0]` is psi^z_2.
+    The chain starts at a row vector d loss / d action, [S, d], which is computed from the embedding, and is multiplied
+    by the Jacobians of the layers from the last to the second; d is `activation_dim`. Only the factors of equation 8
+    exist: psi^z_n for n = 2..N and, since psi_n reads z_{n-1}, phi^z_n for n = 1..N-1; `activation_jacobians[0]` is
+    psi^z_2.
     """
 
     def __init__(self, layers: int, settings: HyPoGenSettings) -> None:
@@ -162,7 +166,7 @@ class NeuralGradient(nn.Module):
 
 
 class StepNetwork(nn.Module):
-    """lambda^k of equation 6: codes [N, S, W] and embeddings [S, F] to one step size per spec, [S, 1].
+    """lambda^k of equation 6: map from codes [N, S, W] and embeddings [S, F] to one step size per spec, [S, 1].
 
     The network's output is relative to INITIAL_STEP, so that early training scales the step instead of replacing it.
     """
@@ -188,7 +192,7 @@ class StepScalar(nn.Module):
 
 
 class HyPoGen(Generator):
-    """Equations 6 to 8 between layer encoders and decoders; a Q head is generated from the embedding as HyperZero's."""
+    """Equations 6 to 8 between layer encoders and decoders, and a generated Q head like HyperZero's."""
 
     settings: HyPoGenSettings
 
@@ -214,9 +218,9 @@ class HyPoGen(Generator):
         self.value_head = ValueHead(settings.embedding_dim, benchmark, shape.hidden_dim)
 
     def policy(self, specs: Specs, updates: int | None = None, start: Sequence[Tensor] | None = None) -> Policy:
-        """The policy after `updates` of the K updates (None: all), 0 <= updates <= K, from `start` instead of theta^0.
+        """Policy after `updates` of the K updates (None: all), 0 <= updates <= K, from `start` (None: theta^0).
 
-        start: flat parameters of each policy layer, [out * in + out], as `self.start` holds them (paper's table 3).
+        start: flat parameters of each policy layer, [out * in + out], as in `self.start` (paper's table 3).
         """
         return self._policy(self.encoder(specs), updates, start)
 
@@ -233,7 +237,7 @@ class HyPoGen(Generator):
         return unflatten(generate(first, embedding, updates), self.sizes)
 
     def _in_latent_space(self, parameters: list[Tensor], embedding: Tensor, updates: int) -> list[Tensor]:
-        """Appendix A.2: parameters [1, P] of each layer, encoded, updated and decoded to [S, P]."""
+        """Updates of appendix A.2: the parameters [1, P] of each layer are encoded, updated and decoded to [S, P]."""
         codes = self._encode(parameters, 0).expand(-1, len(embedding), -1)
         for block in range(updates):
             step, direction = self._update(block, codes, embedding)
@@ -241,7 +245,7 @@ class HyPoGen(Generator):
         return self._decode(codes, 0)
 
     def _in_full_space(self, parameters: list[Tensor], embedding: Tensor, updates: int) -> list[Tensor]:
-        """The same with every update decoded and normalised over its layer before it is added."""
+        """Updates of the authors' code: every update is decoded and normalised over its layer before it is added."""
         parameters = [layer.expand(len(embedding), -1) for layer in parameters]
         for block in range(updates):
             step, direction = self._update(block, self._encode(parameters, block), embedding)

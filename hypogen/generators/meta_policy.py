@@ -1,7 +1,7 @@
 """Meta Policy: MAML on a policy that reads the embedded spec (Finn et al., 2017; paper, section 5.1).
 
-The inner loop takes a few steps of gradient descent on the policy of one spec, with that spec's demonstrations; the
-outer loop learns where these steps start (the policy's weights and the spec encoder), by the loss after them.
+The inner loop takes a few steps of gradient descent on the policy of one spec, with that spec's demonstrations. The
+outer loop learns the start of these steps (the policy's weights and the spec encoder) from the loss after them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from hypogen.validation import POSITIVE, one_of, require, whole
 
 @dataclass(frozen=True)
 class MetaPolicySettings:
-    """Settings of Meta Policy. Those of the inner loop are not in the paper; they are those of HyperZero's baselines.
+    """Settings of Meta Policy. Those of the inner loop are not in the paper; they come from HyperZero's baselines.
 
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
-    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
-    inner_steps: gradient steps to each spec's policy, in training as at test time (HyperZero's code: 5).
+    spec_scaling: specs for the encoder, either scaled to [-1, 1] over the grid ("unit", ours) or as given ("raw", the
+        authors').
+    inner_steps: gradient steps on each spec's policy, in training and at test time (HyperZero's code: 5).
     inner_learning_rate: learning rate of those steps (HyperZero's code: 0.01).
-    second_order: differentiate through the inner steps (MAML, HyperZero's code); False is first-order MAML.
-    adaptation_episodes: demonstrations per spec to adapt on; None for all there are (HyperZero's code: all 10).
+    second_order: whether to differentiate through the inner steps (MAML, HyperZero's code); False is first-order MAML.
+    adaptation_episodes: demonstrations per spec to adapt on; None for all (HyperZero's code: all 10).
     """
 
     embedding_dim: int = 256
@@ -50,7 +51,7 @@ class MetaPolicySettings:
 
 
 class MetaPolicy(FewShotGenerator):
-    """An MLP on [embedding, observation] whose every layer adapts to the spec; the encoder does not."""
+    """An MLP on [embedding, observation]; all its layers adapt to the spec, the encoder does not."""
 
     settings: MetaPolicySettings
 
@@ -68,16 +69,17 @@ class MetaPolicy(FewShotGenerator):
         return {"action": action_loss(self._descend(support, self.settings.second_order), query)}
 
     def _descend(self, support: Batch, differentiable: bool) -> Policy:
-        """Each spec's policy after the inner steps on its own transitions, differentiable in where they started.
+        """Policy of each spec after the inner steps on its own transitions, differentiable with respect to their start.
 
-        The steps run on the folded policies, which is the same and several times faster: a step on the first layer's
-        columns W_c, whose slope is the bias's slope g times the embedding c, moves W_c c + b by (1 + c.c) times what
-        the step on b alone does. differentiable: through the slopes too (second order).
+        The steps run on the folded policies, which is equivalent and several times faster. A step on the columns W_c of
+        the first layer, whose gradient is the gradient g of the bias times the embedding c, moves W_c c + b by (1 +
+        c.c) times as much as the step on b alone. differentiable: whether to differentiate through the gradients too
+        (second order).
         """
         with torch.enable_grad():
             embedding = self.encoder(support.specs)
             policy = Policy(*self.layers.fold(embedding))
-            # c.c is c in the slope times c in W_c c: first order knows no derivative of slopes.
+            # c.c is the c of the gradient times the c of W_c c; first order does not differentiate gradients.
             slope_embedding = embedding if differentiable else embedding.detach()
             boost = 1.0 + (embedding * slope_embedding).sum(dim=-1, keepdim=True)
             for _ in range(self.settings.inner_steps):
@@ -85,9 +87,9 @@ class MetaPolicy(FewShotGenerator):
             return policy
 
     def _step(self, policy: Policy, support: Batch, boost: Tensor, differentiable: bool) -> Policy:
-        """One step of gradient descent for each spec on its own loss; `boost` [S, 1] multiplies the first bias's."""
+        """Take one gradient step per spec on its own loss; `boost` [S, 1] multiplies the step of the first bias."""
         theta = [*policy.weights, *policy.biases]
-        # The action loss is a mean over specs too, and each spec descends its own.
+        # The action loss is also a mean over specs, but each spec descends its own loss.
         slopes = torch.autograd.grad(policy.specs * action_loss(policy, support), theta, create_graph=differentiable)
         rates: list[Any] = [self.settings.inner_learning_rate] * len(theta)
         rates[len(policy.weights)] = self.settings.inner_learning_rate * boost

@@ -1,9 +1,9 @@
 """PEARL: a latent inferred from a spec's transitions conditions one shared policy (Rakelly et al., 2019).
 
-It never reads the spec (paper, section 5.1): the latent takes its place before the residual encoder that all methods
-have. Every transition (s, a, r, s') votes with a Gaussian over the latent; the product of the votes is the posterior,
-held near N(0, I) by its KL divergence. The original learns by soft actor-critic; here, as in HyperZero's baselines, the
-policy, and through it the context encoder, learn by imitation.
+PEARL never reads the spec (paper, section 5.1): the latent takes its place before the residual encoder that all methods
+have. Every transition (s, a, r, s') contributes a Gaussian over the latent. The product of these Gaussians is the
+posterior, kept near N(0, I) by its KL divergence. The original learns by soft actor-critic; here, as in HyperZero's
+baselines, the policy and, through it, the context encoder learn by imitation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hypogen.policy import Policy, PolicyShape
 from hypogen.validation import POSITIVE, require, whole
 
 SMALLEST_VARIANCE = 1e-7
-"""Floor of a transition's variance, as in the original: softplus reaches 0 in float32, and a product divides by it."""
+"""Lower bound on a transition's variance, as in the original: softplus reaches 0 in float32, and we divide by it."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class PEARLSettings:
     embedding_dim: width of the embedded latent that the policy reads (paper: 256); a multiple of 4.
     latent_dim: width of the latent (original: 5).
     hidden_dim: width of the context encoder's three hidden layers (original: 200).
-    kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which imitate too: 0.01). It
-        decides: in a short training on cheetah-speed the posterior fell to the prior at 0.01 and did not at 0.001.
-    adaptation_episodes: demonstrations per spec to adapt on; None for all there are (HyperZero's code: all 10).
+    kl_weight: weight of the KL divergence beside the action loss (HyperZero's baselines, which also imitate: 0.01). It
+        is decisive: in a short training on cheetah-speed the posterior collapsed to the prior at 0.01 and did not at
+        0.001.
+    adaptation_episodes: demonstrations per spec to adapt on; None for all (HyperZero's code: all 10).
     """
 
     embedding_dim: int = 256
@@ -78,7 +79,7 @@ class PEARL(FewShotGenerator):
         return {"kl": self.settings.kl_weight}
 
     def infer(self, context: Batch) -> Policy:
-        """The policies at the posterior's mean: at test time nothing is drawn."""
+        """Policies at the mean of the posterior: nothing is drawn at test time."""
         with torch.no_grad():
             mean, _ = self.posterior(context)
             return self._policy(mean)
@@ -94,12 +95,12 @@ class PEARL(FewShotGenerator):
         }
 
     def posterior(self, context: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and variance [S, L] of the latent, given transitions [S, B] of each spec."""
+        """Mean and variance [S, L] of the latent, given the transitions [S, B] of each spec."""
         rewards = context.rewards[..., None]
         votes = self.context_encoder(
             torch.cat([context.observations, context.actions, rewards, context.next_observations], dim=-1)
         )
-        # Back from autocast's type: a sum over thousands of precisions needs float32.
+        # Converted back from autocast's type: a sum over thousands of precisions needs float32.
         means, raw = votes.to(rewards.dtype).chunk(2, dim=-1)
         return product_of_gaussians(means, functional.softplus(raw).clamp(min=SMALLEST_VARIANCE))
 

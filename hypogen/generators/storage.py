@@ -1,4 +1,4 @@
-"""A trained generator as a folder: its numbers in safetensors, and beside them what it takes to build it again."""
+"""Storage of a trained generator as a folder: its numbers in safetensors, and a description to build it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 
 
 def save(generator: Generator, folder: Path | str) -> None:
-    """Write `generator` into `folder`, which is made where it is missing."""
+    """Write `generator` into `folder`, which is created if it is missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {
@@ -26,17 +26,17 @@ def save(generator: Generator, folder: Path | str) -> None:
         "policy": asdict(generator.shape),
         "settings": asdict(generator.settings),
     }
-    # Numbers first: a folder with a description is whole.
+    # Numbers first: a folder with a description is complete.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     save_file(tensors, str(folder / WEIGHTS))
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
 
 def load(folder: Path | str) -> Generator:
-    """The generator that `save` wrote into `folder`, on the CPU.
+    """Generator that `save` wrote into `folder`, on the CPU.
 
-    FileNotFoundError when there is none; ValueError, naming the file, when one of its files is damaged or they do not
-    belong together.
+    Raises FileNotFoundError when there is none; ValueError, with the name of the file, when one of its files is damaged
+    or they do not belong together.
     """
     folder = Path(folder)
     for name in (DESCRIPTION, WEIGHTS):

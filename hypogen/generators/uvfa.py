@@ -1,7 +1,7 @@
 """UVFA: a shared policy and a shared Q function that read the embedded spec (Schaul et al., 2015; paper, section 5.1).
 
-A branch for the action, as Cond Policy's, and a branch for Q(s, a^), where a^ is the predicted action, learned from the
-action values that the experts' critics noted.
+One branch for the action, as in Cond Policy, and one branch for Q(s, a^), where a^ is the predicted action, learned
+from the action values that the experts' critics recorded.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class UVFASettings:
     """Settings of UVFA.
 
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
-    spec_scaling: "unit" (ours) feeds the encoder specs scaled to [-1, 1] over the grid, "raw" (the authors') as given.
-    value_action: the action at which Q is learned: "predicted" (paper: Q(s, a^)) or "expert" (HyperZero's baselines,
-        which the paper takes over: the demonstrated action).
+    spec_scaling: specs for the encoder, either scaled to [-1, 1] over the grid ("unit", ours) or as given ("raw", the
+        authors').
+    value_action: action at which Q is learned: "predicted" (paper: Q(s, a^)) or "expert" (the demonstrated action, as
+        in HyperZero's baselines, which the paper takes over).
     discount: discount of the temporal-difference target (paper's table 10: 0.99).
     """
 
@@ -44,7 +45,7 @@ class UVFASettings:
 
 
 class UVFA(Generator):
-    """The shared spec encoder, an MLP on [embedding, observation], and one on [embedding, observation, action]."""
+    """The shared spec encoder, one MLP on [embedding, observation], and one on [embedding, observation, action]."""
 
     settings: UVFASettings
 
@@ -63,7 +64,7 @@ class UVFA(Generator):
         embedding = self.encoder(batch.specs)
         policy = Policy(*self.action_branch.fold(embedding))
         critic = NormalisedCritic(*self.value_branch.fold(embedding))
-        # Detached: a Q that is still wrong has no say in the action; both branches shape the embedding.
+        # Detached: a Q function that is still wrong must not influence the action; both branches shape the embedding.
         predicted = policy(batch.observations).detach()
         taken = predicted if self.settings.value_action == "predicted" else batch.actions
         return imitation_losses(policy, critic, batch, self.settings.discount, taken)

@@ -1,8 +1,8 @@
-"""The generated Q head (HyperZero and HyPoGen) and the losses that teach a Q function (these and UVFA).
+"""Generated Q head (HyperZero and HyPoGen) and the losses that train a Q function (these two and UVFA).
 
-Q is learned in units of 1/(1 - discount): MuJoCo rewards lie in [0, 1], so the expert's Q1 reaches 100 while the
-normalised value lies in about [0, 1] like the action errors beside it. With Q in raw units a weight of 0.01 would let
-the squared Q error, thousands at first, drown the action loss in the encoder that both share.
+Q is learned in units of 1/(1 - discount): MuJoCo rewards lie in [0, 1], so the expert's Q1 reaches 100, while the
+normalised value lies in about [0, 1], like the action errors beside it. With Q in raw units and a weight of 0.01, the
+squared Q error, initially in the thousands, would drown out the action loss in the encoder that both share.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypogen.generators.heads import LayerHeads, unflatten
 from hypogen.policy import Policy, stacked_mlp
 
 VALUE_LAYERS = 2
-"""Linear layers of the Q head, whatever the depth of the policy."""
+"""Number of linear layers of the Q head, whatever the depth of the policy."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class NormalisedCritic:
     biases: tuple[Tensor, ...]
 
     def __call__(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q [S, B] of observations [S, B, D] and actions [S, B, A]."""
+        """Q values [S, B] of observations [S, B, D] and actions [S, B, A]."""
         return stacked_mlp(self.weights, self.biases, torch.cat([observations, actions], dim=-1)).squeeze(-1)
 
 
 class ValueHead(nn.Module):
-    """Embeddings [S, F] to one Q function per spec: two linear layers, `hidden_dim` wide."""
+    """Map from embeddings [S, F] to one Q function per spec: two linear layers, `hidden_dim` wide."""
 
     def __init__(self, features: int, benchmark: Benchmark, hidden_dim: int) -> None:
         super().__init__()
@@ -56,12 +56,12 @@ def action_loss(policy: Policy, batch: Batch) -> Tensor:
 def imitation_losses(
     policy: Policy, critic: NormalisedCritic, batch: Batch, discount: float, taken: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The three losses of a method with a Q head, unweighted.
+    """Unweighted losses of a method with a Q head, by name.
 
-    action: see `action_loss`. value: MSE of Q(s, a) to the expert's Q1. td: MSE of Q(s, a) to
-    r + discount * Q(s', pi(s')), whose gradient stops at the target, so the policy learns from the action loss alone.
-    The next state's value counts unless the episode ended there for good; running out of time does not end the task.
-    a is `taken` [S, B, A], else the expert's.
+    action: see `action_loss`. value: MSE between Q(s, a) and the expert's Q1. td: MSE between Q(s, a) and r + discount
+    * Q(s', pi(s')), whose gradient stops at the target, so the policy learns from the action loss alone. The value of
+    the next state counts unless the episode ended there for good; running out of time does not end the task. a is
+    `taken` [S, B, A] if given, otherwise the expert's action.
     """
     predicted = critic(batch.observations, batch.actions if taken is None else taken)
     with torch.no_grad():

@@ -21,8 +21,8 @@ from hypogen.experts import Critic, Experts
 from hypogen.policy import Policy
 
 ROOT = Path(__file__).parent
-RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "finger-exact-speed": "few"}
-"""Recipe of a benchmark's experts by the benchmark's name; ``joint`` for all others."""
+RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "cheetah-length": "joint", "finger-exact-speed": "few"}
+"""Recipe of a benchmark's experts by the benchmark's name; ``brief`` for all others."""
 _CARD = "card.json"
 _CONTENT = ("actor.safetensors", "critic.safetensors", "experts.json")
 
@@ -78,7 +78,7 @@ class Card:
 
 def recipe_of(benchmark: str) -> str:
     """Recipe by which a benchmark's experts are trained unless another one is asked for."""
-    return RECIPE_OF.get(benchmark, "joint")
+    return RECIPE_OF.get(benchmark, "brief")
 
 
 def names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Experiment: what an experiment file says, checked key by key. Checks across keys stand in ``config.checks``."""
+"""Experiment: contents of an experiment file, checked key by key. Checks across keys are in ``config.checks``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def _settings(kind: type[T], base: T, value: object) -> T:
-    """``base`` (a settings dataclass) with the mapping ``value`` on top; every problem names its key."""
+    """``base`` (a settings dataclass) updated with the mapping ``value``; every problem names its key."""
     if isinstance(value, kind):
         return value
     if value is None:
@@ -58,14 +58,14 @@ def _settings(kind: type[T], base: T, value: object) -> T:
     try:
         return cast(T, dataclasses.replace(cast(Any, base), **checked))
     except ValueError as error:
-        # A message begins with the key that is at fault.
+        # A message begins with the key at fault.
         named = [word for word in re.findall(r"\w+", str(error)) if word in checked]
         raise PydanticCustomError("value", str(error), {"key": named[0] if named else ""}) from None
 
 
 @cache
 def _adapter(kind: type, key: str) -> TypeAdapter[Any]:
-    """What checks one field of a settings dataclass."""
+    """Validator of one field of a settings dataclass."""
     return TypeAdapter(typing.get_type_hints(kind)[key], config=ConfigDict(allow_inf_nan=False))
 
 
@@ -156,7 +156,7 @@ def _policy(value: object) -> PolicyShape | None:
 
 
 class Experiment(Section):
-    """One checked experiment without a grid: what a cell of the file says."""
+    """One checked experiment without a grid: the contents of one cell of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
@@ -181,9 +181,9 @@ class Experiment(Section):
 
     @property
     def generators(self) -> list[str]:
-        """The methods that are trained on demonstrations."""
+        """Methods that are trained on demonstrations."""
         return [method for method in self.methods if method in GENERATORS]
 
     def shape(self, benchmark: Benchmark) -> PolicyShape:
-        """The generated policy's shape; by default the paper's for the benchmark's simulator."""
+        """Shape of the generated policies; by default the paper's for the benchmark's simulator."""
         return self.policy or PolicyShape(layers=benchmark.policy_layers)

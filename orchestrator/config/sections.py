@@ -1,4 +1,4 @@
-"""Sections of an experiment file: one model per section, with the defaults, which are the paper's."""
+"""Sections of an experiment file: one model per section, with the paper's settings as defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Section(BaseModel):
 
 
 class SpecChoice(Section):
-    """A part of a benchmark's grid: every n-th spec, or a list. The default is the whole grid."""
+    """Part of a benchmark's grid: every n-th spec, or a list. The default is the whole grid."""
 
     every: int = Field(default=1, ge=1)
     values: list[list[float]] | None = None
@@ -32,7 +32,7 @@ class SpecChoice(Section):
 
 
 class SplitChoice(Section):
-    """Which specs train and which test; what is left out follows the paper's protocol for the benchmark."""
+    """Split into training and test specs; fields that are left out follow the paper's protocol for the benchmark."""
 
     kind: Literal["random", "evenly_spaced", "explicit"] | None = None
     train_fraction: float | None = Field(default=None, gt=0, lt=1)
@@ -42,7 +42,7 @@ class SplitChoice(Section):
     test: list[list[float]] | None = None
 
     def resolve(self, benchmark: Benchmark, among: tuple[int, ...], seed: int) -> Split:
-        """The split of the specs ``among`` for one seed. ValueError when it is impossible."""
+        """Split of the specs ``among`` for one seed. Raises ValueError when it is impossible."""
         kind = self.kind or ("explicit" if self.train is not None else benchmark.split)
         fraction = self.train_fraction or benchmark.train_fraction
         if kind == "explicit":
@@ -60,19 +60,19 @@ class SplitChoice(Section):
 
 @dataclasses.dataclass(frozen=True)
 class ExpertChoice:
-    """Which experts: the zoo's ready ones, scripted ones, or trained ones by a recipe with the experiment's changes."""
+    """Choice of experts: the zoo's, scripted ones, or ones trained by a recipe with the experiment's changes."""
 
     source: Literal["train", "zoo"] = "train"
     algorithm: str = "td3"
     recipe: str = DEFAULT_RECIPE
-    settings: Any = RECIPES[DEFAULT_RECIPE]  # the algorithm's own dataclass
+    settings: Any = RECIPES[DEFAULT_RECIPE]  # settings dataclass of the algorithm
 
 
 class DemonstrationChoice(Section):
-    """Episodes a spec (default: the paper's for the benchmark); in ManiSkill successful ones only.
+    """Number of episodes per spec (default: the paper's for the benchmark); in ManiSkill only successful ones count.
 
-    ``noise``: deviation of what disturbs the experts' actions while they show what they would do (the paper: 0).
-    ``discount`` is of the values in ManiSkill's demonstrations; MuJoCo's are the experts' critics'.
+    ``noise``: standard deviation of the noise that disturbs the experts' actions while recording (the paper: 0).
+    ``discount``: discount of the values in ManiSkill's demonstrations; MuJoCo's values come from the experts' critics.
     """
 
     episodes: int | None = Field(default=None, ge=1)
@@ -84,11 +84,11 @@ class DemonstrationChoice(Section):
 
 
 class EvaluationChoice(Section):
-    """Episodes a spec (default: the paper's for the benchmark), and which specs are rolled out.
+    """Number of episodes per spec (default: the paper's for the benchmark), and the specs that are rolled out.
 
-    ``during_training_every``: epochs between two policies that are rolled out as well, for return against epoch.
-    ``selection: best_test`` takes for the episodes, of all these policies and the final one, the policy with the best
-    mean return *on the test specs*: only to compare with the authors, who do, and marked in every row.
+    ``during_training_every``: epochs between two further policies that are rolled out, for return against epoch.
+    ``selection: best_test`` evaluates, of all these policies and the final one, the policy with the best mean return
+    *on the test specs*. It serves only to compare with the authors, who do the same, and every row is marked with it.
     """
 
     episodes: int | None = Field(default=None, ge=1)
@@ -105,13 +105,13 @@ class EvaluationChoice(Section):
         return self
 
     def epochs(self, last: int) -> list[int]:
-        """The epochs before the ``last`` whose policies are rolled out."""
+        """Epochs before the ``last`` whose policies are rolled out."""
         every = self.during_training_every
         return list(range(every, last, every)) if every else []
 
 
 class TaskResources(Section):
-    """What one task takes. ``gpu`` is dropped on a cluster without GPUs; ``threads`` is for PyTorch."""
+    """Resources of one task. ``gpu`` is dropped on a cluster without GPUs; ``threads`` is for PyTorch."""
 
     cpu: float = Field(default=1.0, ge=0)
     gpu: float = Field(default=0.0, ge=0)
@@ -119,7 +119,7 @@ class TaskResources(Section):
 
 
 class RolloutResources(Section):
-    """The pool of rollout actors. ``workers: 0`` means one for every CPU of the cluster.
+    """Pool of rollout actors. ``workers: 0`` means one per CPU of the cluster.
 
     By default they reserve nothing, so that a cluster that loses a node never leaves a training without room.
     """
@@ -130,7 +130,7 @@ class RolloutResources(Section):
 
 
 class Resources(Section):
-    """``gpus``: use them if the cluster has some now (auto), ask for them although none runs yet (always), never."""
+    """Resources per stage. ``gpus``: use GPUs if some run now (auto), request them even if none do (always), never."""
 
     expert: TaskResources = TaskResources(gpu=1.0)
     generator: TaskResources = TaskResources(gpu=0.25)
@@ -139,7 +139,7 @@ class Resources(Section):
 
 
 class Range(Section):
-    """One dimension of a search: exactly one of the three."""
+    """One dimension of a search: exactly one of the three fields."""
 
     choice: list[JsonValue] | None = Field(default=None, min_length=1)
     uniform: tuple[float, float] | None = None
@@ -159,7 +159,7 @@ class Range(Section):
 
 
 class Search(Section):
-    """Optuna (TPE) proposes settings, ASHA stops the poor ones early; both see only specs held out from *training*."""
+    """Search by Optuna (TPE), with ASHA to stop poor settings early; both see only specs held out from *training*."""
 
     method: str
     space: dict[str, Range] = Field(min_length=1)

@@ -1,4 +1,4 @@
-"""Which Ray to use: the address given, RAY_ADDRESS, the cluster of this host, or a private local Ray."""
+"""Choice of the Ray to use: the given address, RAY_ADDRESS, the cluster of this host, or a private local Ray."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ QUIET = {
 }
 PRIVATE = "local"
 GPUS_VARIABLE = "HYPOGEN_GPUS"
-"""Overrides ``resources.gpus``: a cluster that starts GPU nodes on demand sets it to ``always``."""
+"""Variable that overrides ``resources.gpus``; a cluster that starts GPU nodes on demand sets it to ``always``."""
 PACKAGES = ("hypogen", "orchestrator", "results")
 CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where Ray runs (``host:port``, or ``"local"`` for a private one), why there, and what was ignored on the way."""
+    """Address of Ray (``host:port``, or ``"local"`` for a private one), the reason for it, and what was ignored."""
 
     value: str
     reason: str
@@ -38,7 +38,7 @@ class Address:
 
 
 def choose(address: str | None) -> Address:
-    """Decide without starting anything. UserError with the remedy when an address that was asked for is dead."""
+    """Choose without starting anything. Raises UserError with the remedy when a requested address does not answer."""
     asked = [("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))]
     for name, value in asked:
         if value is None or value == "":
@@ -93,7 +93,7 @@ def _check_address(name: str, value: str) -> None:
 
 
 def _host_cluster() -> tuple[str, Path] | None:
-    """The address that the last ``ray start`` on this host left behind, and the file it stands in."""
+    """Address that the last ``ray start`` on this host left behind, and the file that contains it."""
     folder = Path(os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", tempfile.gettempdir())))
     trace = folder / "ray" / "ray_current_cluster"
     try:
@@ -105,7 +105,7 @@ def _host_cluster() -> tuple[str, Path] | None:
 
 @contextlib.contextmanager
 def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
-    """Ray, connected; disconnected (and a private one stopped) on the way out."""
+    """Context with a connection to Ray, which is closed at the end (and a private Ray stopped)."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address.value == PRIVATE:
@@ -134,7 +134,7 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
 
 
 def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
-    """One thread for every library until a stage asks for more, and none that spins: Ray's workers share the cores."""
+    """Options with one thread per library until a stage asks for more, none of them spinning: workers share cores."""
     environment = options.setdefault("runtime_env", {})
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     environment["env_vars"] = {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
@@ -142,16 +142,16 @@ def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def package_folders() -> list[Path]:
-    """The folders of this project's packages, sent along to a cluster so that it runs the driver's own code."""
+    """Folders of this project's packages, which are sent to a cluster so that it runs the driver's own code."""
     root = Path(__file__).resolve().parents[2]
     return [root / name for name in PACKAGES]
 
 
 def fit_to_cluster(request: TaskResources, resources: Resources) -> TaskResources:
-    """What a training may ask for on the connected cluster: no GPU where there is none, no more CPUs than there are.
+    """Resources that a training may request on the connected cluster, limited to its GPUs and CPUs.
 
-    The rollout actors keep their share of every node. With ``gpus: always`` (a cluster that starts its GPU nodes on
-    demand) the request stays as it is.
+    No GPU is requested where there is none, and no more CPUs than there are. The rollout actors keep their share of
+    every node. With ``gpus: always`` (a cluster that starts its GPU nodes on demand) the request stays as it is.
     """
     import ray
 

@@ -128,7 +128,7 @@ def test_changed_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         (["cheeta-speed"], "unknown benchmark 'cheeta-speed': did you mean 'cheetah-speed'? Known: cheetah-speed, "),
         (["liftcube-stiffnes"], "unknown benchmark 'liftcube-stiffnes': did you mean 'liftcube-stiffness'? Known: ch"),
-        (["liftcube-stiffness"], "the recipe 'fast' trains experts in MuJoCo, and liftcube-stiffness is not there. Kn"),
+        (["liftcube-stiffness"], "the recipes train experts in MuJoCo, and liftcube-stiffness is not there. Known: "),
         (["cheetah-speed", "--device", "cud"], "unknown device 'cud': did you mean 'cuda'? Known: cpu, cuda."),
     ],
 )

@@ -193,3 +193,24 @@ def test_manifests_are_plain_json(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.make("experts", "k", build())
     assert json.loads((store.folder("experts", "k") / MANIFEST).read_text())["summary"] == "content"
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("s3:/bucket/runs", "a URL has two slashes: s3://bucket/runs"),
+        ("/etc/passwd", "/etc/passwd is not a folder"),
+        ("/etc/passwd/runs", "/etc/passwd is not a folder"),
+        ("abfs://a/b", r"unknown scheme abfs://. Known: s3://, gs://; or give a folder"),
+        ("gs://no-such-bucket/runs", "Give a folder, or a URL like s3://bucket/folder"),
+    ],
+)
+def test_a_place_that_cannot_work_is_refused_with_one_line(uri: str, message: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match=f"^--storage {uri}: .*{message}") as caught:
+        Store(uri)
+    assert len(str(caught.value).splitlines()) == 1 and time.monotonic() - started < 60
+
+
+def test_a_folder_whose_name_has_a_colon_is_a_folder(tmp_path: Path) -> None:
+    assert Store(str(tmp_path / "a:b")).local

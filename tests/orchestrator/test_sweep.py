@@ -184,12 +184,17 @@ def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path, tmp_pat
     assert done.returncode == 1, done.stdout + done.stderr
     failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
     assert any("Diverged" in line and "hypogen" in line for line in failed), done.stdout
-    assert any("hypogen" in line and "0.001" not in line for line in failed)
+    assert all("split 0 (training.learning_rate=1e+30)" in line for line in failed if "Diverged" in line)
     at_once = [line for line in done.stdout.splitlines() if " failed " in line and line.startswith(" ")]
     assert at_once and all("Diverged" in line for line in at_once), "said when it happened, without what waited for it"
     store = ResultStore(storage / "results")
     errors = store.frame("SELECT error FROM provenance WHERE status = 'failed' AND kind = 'generator'").error
     assert len(errors) and all("Traceback" in text and "Diverged" in text for text in errors)
+    (query,) = (line.removeprefix("Tracebacks: ") for line in done.stdout.splitlines() if line.startswith("Traceb"))
+    joined = store.frame(query)
+    causes = joined[joined.error.str.contains("Diverged")]
+    assert set(causes.label) == {line.split(": ")[0].removeprefix("failed ") for line in failed if "Diverged" in line}
+    assert set(causes.cell) == {'{"training.learning_rate":1e+30}'}
     assert "made nothing" in done.stdout, "what the other cells need was there"
 
 

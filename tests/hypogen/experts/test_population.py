@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hypogen.benchmarks import get_benchmark
 from hypogen.errors import Diverged, Stopped
 from hypogen.experts import RECIPES, Experts, TD3Settings, population, resolve, train
 from hypogen.experts.population import _sources
@@ -196,3 +197,26 @@ def test_replay_is_shared_only_among_equal_dynamics() -> None:
 def test_resolve_leaves_nothing_to_the_machine() -> None:
     assert resolve(TD3Settings(precision="auto")).precision in ("float32", "bfloat16")
     assert resolve(RECIPES["paper"]) == RECIPES["paper"]
+
+
+@pytest.mark.parametrize("benchmark", ["cheetah-speed", "cheetah-exact-speed"])
+def test_shared_transitions_are_rewarded_for_the_benchmarks_kind_of_target(
+    benchmark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewarded, reward = [], population.envs.reward
+
+    def note(environment: str, features: torch.Tensor, speed: torch.Tensor, *kind: object) -> torch.Tensor:
+        rewarded.append((features, speed, reward(environment, features, speed, *kind)))
+        return rewarded[-1][-1]
+
+    monkeypatch.setattr(population.envs, "reward", note)
+    train(benchmark, [[-5.0], [0.05], [5.0]], dataclasses.replace(TINY, updates=3, shared_replay=True), seed=0)
+    assert len(rewarded) == 3
+    faster = 0
+    for features, speed, given in rewarded:
+        assert speed.flatten().tolist() == torch.tensor([-5.0, 0.05, 5.0]).tolist()
+        assert torch.equal(given, reward("cheetah", features, speed, get_benchmark(benchmark).tolerance))
+        too_fast = features[1, ..., 0] > 0.2  # 0.05 m/s is asked for
+        faster += int(too_fast.sum())
+        assert bool(((given[1][too_fast] == 1) == (benchmark == "cheetah-speed")).all())
+    assert faster > 0
