@@ -126,7 +126,7 @@ def contract(tree: Tree, file: str, name: str) -> None:
 
 
 def test_a_new_generator_passes_the_contract_tests(tree: Tree) -> None:
-    contract(tree, "tests/hypogen/generators/test_contract.py", "linear and (speed or gravity)")
+    contract(tree, "tests/hypogen/generators/test_contract.py", "linear and (cheetah-speed or hopper)")
     contract(tree, "tests/hypogen/generators/test_generators.py", "linear")
 
 

@@ -21,7 +21,7 @@ class WeightNorms(ProbeArtifact):
     name = "weight_norms"
 
     def content(self) -> Content:
-        return {"benchmark": self.benchmark.name, "generator": self.generator.key, "specs": self.test}
+        return {"benchmark": self.benchmark.identity, "generator": self.generator.key, "specs": self.test}
 
     def measure(self, store: Store, folder: Path) -> Mapping[str, float]:
         policy = cast(Policy, self.generator.policy(store, self.test))
