@@ -9,8 +9,8 @@ CREATE MACRO without_seeds(settings) AS without(without(without(settings, 'seed'
 CREATE MACRO of_split(settings) AS map_from_entries(list_filter(map_entries(settings),
     lambda entry: starts_with(entry.key, 'split.') OR starts_with(entry.key, 'specs.')));
 
--- What must agree, beside the experts, where rows of two methods are to be set against each other: the settings of the split
--- and the number of episodes per spec, in order of their names, since MAPs in another order are other MAPs.
+-- Settings that must agree, beside the experts, where rows of two methods are set against each other: those of the split and
+-- the number of episodes per spec. They stand in order of their names, since MAPs in another order are other MAPs.
 CREATE MACRO rollout_conditions(settings) AS map_from_entries(list_sort(
     map_entries(map_concat(of_split(settings), MAP {'evaluation.episodes': settings['evaluation.episodes']}))));
 
@@ -108,8 +108,8 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
 );
 
 -- `scores`, each with its `pair`: what `headroom` takes, the score between that of the nearest training spec's expert and that
--- of the spec's own. NULL where one of the two was not rolled out alike: same experts, split, spec and number of episodes. Of
--- `nearest` in several forms the first by its settings counts. Steps count as negative, since fewer are better.
+-- of the spec's own. NULL where one of the two was not rolled out alike: same experts, split, spec and number of episodes.
+-- Where `nearest` ran in several forms, the first by its settings counts. Steps are negated, since fewer are better.
 CREATE MACRO paired_scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
     WITH measured AS MATERIALIZED (
         SELECT *, rollout_conditions(settings) AS conditions,

@@ -148,6 +148,22 @@ def test_without_nearest_no_table_speaks_of_headroom(store, name):
     assert "headroom" not in render(name, store)
 
 
+def test_a_spec_on_which_nearest_never_succeeds_is_left_out_where_only_successes_count(store):
+    lookups(store)
+    failures = episode_rows("nearest0", 1, [10.0, 20.0], success=False, failed=True)
+    store.write("episodes", "nearest0", [*episode_rows("nearest0", 0, [800.0, 800.0]), *failures], replace=True)
+    assert measured("table24", store)["hypogen"]["headroom"] == 0.25
+    assert measured("table1", store)["hypogen"]["headroom"] > 0.25
+
+
+def test_a_sweep_has_headroom_per_value(store):
+    lookups(store)
+    other = [run_row(f"k{split}", split=split, settings={"hypogen.blocks": 4}) for split in (0, 1)]
+    fill(store, other, [row for run in other for spec in (0, 1) for row in episode_rows(run["run"], spec, [850.0] * 2)])
+    found = {row["blocks"]: row["headroom"] for row in table("table20", store) if row["splits"] is not None}
+    assert found == {4: pytest.approx(0.45), 8: 0.25}
+
+
 def test_deviations_have_no_headroom(store):
     lookups(store)
     assert "headroom" not in render("table13", store)
