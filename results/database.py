@@ -12,12 +12,14 @@ import pyarrow.dataset as ds
 
 from results.problems import ResultsError
 from results.schema import described
-from results.statistics import Comparison, Summary, compare, summarise
+from results.statistics import Comparison, Headroom, Summary, compare, headroom, summarise
 
 _FOLDER = Path(__file__).parent
 _DEFINITIONS = ("dimensions.sql", "macros.sql")
 _SCORE = "STRUCT(split BIGINT, mean DOUBLE, deviation DOUBLE, episodes BIGINT, in_distribution BOOLEAN)"
 _PAIR = "STRUCT(split BIGINT, a DOUBLE[], b DOUBLE[])"
+_BETWEEN = "STRUCT(split BIGINT, method DOUBLE, nearest DOUBLE, expert DOUBLE)"
+_TYPES = {int: "BIGINT", bool: "BOOLEAN"}
 # The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
 # to read or to write, and no statement can undo it. Replacement scans would resolve names to Python's own variables.
 _LOCK = """
@@ -31,12 +33,13 @@ _LOCK = """
 
 def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConnection:
     """A connection with one view per table, what dimensions.sql and macros.sql define, and results.statistics'
-    `summarise` and `compare`."""
+    `summarise`, `compare` and `headroom`."""
     connection = duckdb.connect(":memory:")
     for name, table in tables.items():
         connection.register(name, table)
     connection.create_function("summarise", summarise, [f"{_SCORE}[]"], _struct(Summary))
     connection.create_function("compare", compare, [f"{_PAIR}[]"], _struct(Comparison))
+    connection.create_function("headroom", headroom, [f"{_BETWEEN}[]"], _struct(Headroom))
     for name in _DEFINITIONS:
         connection.execute((_FOLDER / name).read_text())
     connection.execute(_LOCK)
@@ -44,9 +47,9 @@ def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConne
 
 
 def _struct(kind: type) -> str:
-    """DuckDB's type for a TypedDict of numbers."""
+    """DuckDB's type for a TypedDict of numbers and flags."""
     fields = get_type_hints(kind).items()
-    return f"STRUCT({', '.join(f'{name} ' + ('BIGINT' if of is int else 'DOUBLE') for name, of in fields)})"
+    return f"STRUCT({', '.join(f'{name} ' + _TYPES.get(of, 'DOUBLE') for name, of in fields)})"
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]) -> pa.Table:

@@ -9,6 +9,11 @@ CREATE MACRO without_seeds(settings) AS without(without(without(settings, 'seed'
 CREATE MACRO of_split(settings) AS map_from_entries(list_filter(map_entries(settings),
     lambda entry: starts_with(entry.key, 'split.') OR starts_with(entry.key, 'specs.')));
 
+-- Settings that must agree, beside the experts, where rows of two methods are set against each other: those of the split and
+-- the number of episodes per spec. They stand in order of their names, since MAPs in another order are other MAPs.
+CREATE MACRO rollout_conditions(settings) AS map_from_entries(list_sort(
+    map_entries(map_concat(of_split(settings), MAP {'evaluation.episodes': settings['evaluation.episodes']}))));
+
 -- The experiment's runs (name NULL: all), each with all that must agree where rows are averaged, the seeds of splits aside.
 -- `settings` is a MAP without seeds, in which 'split.train_fraction' is always found.
 CREATE MACRO chosen_runs(name) AS TABLE (
@@ -102,12 +107,50 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
     FROM asked JOIN rolled_out USING (run, spec_index)
 );
 
--- One row per set of scores that may be averaged, with its `summary`, and how many of all its episodes failed (%).
+-- `scores`, each with its `pair`: what `headroom` takes, the score between that of the nearest training spec's expert and that
+-- of the spec's own. NULL where one of the two was not rolled out alike: same experts, split, spec and number of episodes.
+-- Where `nearest` ran in several forms, the first by its settings counts. Steps are negated, since fewer are better.
+CREATE MACRO paired_scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
+    WITH measured AS MATERIALIZED (
+        SELECT *, rollout_conditions(settings) AS conditions,
+            CASE WHEN starts_with(measure, 'steps') THEN -score.mean ELSE score.mean END AS worth
+        FROM scores(name, measure := measure, part := part, succeeded := succeeded)
+    ),
+    rivals AS (
+        SELECT benchmark, expert_recipe, expert, split_kind, split, train_specs, test_specs, seed, conditions,
+            spec_index, method, worth
+        FROM measured
+        WHERE method IN ('nearest', 'expert') AND NOT ends_with(measure, '_std')
+        QUALIFY row_number() OVER (
+            PARTITION BY benchmark, expert_recipe, expert, split_kind, split, train_specs, test_specs, seed, conditions,
+                spec_index, method
+            ORDER BY settings::VARCHAR, run) = 1
+    ),
+    bounds AS (
+        SELECT * EXCLUDE (method, worth), any_value({worth: worth}) FILTER (method = 'nearest') AS nearest,
+            any_value({worth: worth}) FILTER (method = 'expert') AS own
+        FROM rivals
+        GROUP BY ALL
+        HAVING count(*) = 2
+    )
+    SELECT measured.* EXCLUDE (conditions, worth), CASE WHEN nearest IS NOT NULL THEN
+            {split: measured.split, method: worth, nearest: nearest.worth, expert: own.worth} END AS pair
+    FROM measured LEFT JOIN bounds ON measured.benchmark = bounds.benchmark
+        AND measured.expert_recipe = bounds.expert_recipe AND measured.expert = bounds.expert
+        AND measured.split_kind = bounds.split_kind AND measured.split IS NOT DISTINCT FROM bounds.split
+        AND measured.train_specs = bounds.train_specs AND measured.test_specs = bounds.test_specs
+        AND measured.seed = bounds.seed AND measured.conditions = bounds.conditions
+        AND measured.spec_index = bounds.spec_index
+);
+
+-- One row per set of scores that may be averaged, with its `summary`, its headroom (`room`, NULL unless all scores have a
+-- pair), and how many of all its episodes failed (%).
 CREATE MACRO summaries(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
-    SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score),
+    SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score, pair),
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
+        headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room,
         100 * avg(failed ORDER BY split, spec_index, run) AS failed
-    FROM scores(name, measure := measure, part := part, succeeded := succeeded)
+    FROM paired_scores(name, measure := measure, part := part, succeeded := succeeded)
     GROUP BY ALL
 );
 
@@ -137,10 +180,13 @@ CREATE MACRO printed(of_table, measure) AS TABLE (
     HAVING paper IS NOT NULL
 );
 
--- The columns that end every table of the paper: a summary of ours (NULL: none) beside the paper's number (NULL: none).
-CREATE MACRO beside(summary, paper, paper_std, failed) AS {
+-- The columns that end every table of the paper: a summary of ours (NULL: none) beside the paper's number (NULL: none), and
+-- its headroom (a `room`, NULL: none).
+CREATE MACRO beside(summary, paper, paper_std, failed, room) AS {
     ours: summary.mean, paper: paper, difference: summary.mean - paper,
     low_95: summary.low_95, high_95: summary.high_95,
+    headroom: room.headroom, headroom_low_95: room.headroom_low_95, headroom_high_95: room.headroom_high_95,
+    headroom_unclear: room.headroom_unclear,
     std_episodes: summary.std_episodes, std_specs: summary.std_specs, std_splits: summary.std_splits,
     paper_std: paper_std, failed: failed, splits: summary.splits, specs: summary.specs, episodes: summary.episodes
 };
@@ -153,8 +199,8 @@ CREATE MACRO compared(name, of_table, measure, part := 'test', succeeded := fals
         WHERE benchmark IN (SELECT benchmark FROM theirs)
     )
     SELECT benchmark, method, coalesce(few_shot, adapts(method)) AS few_shot, measure AS metric,
-        ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, failed),
-        beside(summary, paper, paper_std, failed) AS cells
+        ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, room, failed),
+        beside(summary, paper, paper_std, failed, room) AS cells
     FROM ours FULL JOIN theirs USING (benchmark, method)
 );
 
@@ -166,8 +212,8 @@ CREATE MACRO compared_sweep(name, of_table, setting) AS TABLE (
     ),
     ours AS (SELECT * REPLACE (value::DOUBLE AS value) FROM swept(name, setting))
     SELECT benchmark, value, method, coalesce(few_shot, adapts(method)) AS few_shot,
-        ours.* EXCLUDE (benchmark, value, method, few_shot, parameters, summary, failed),
-        beside(summary, paper, paper_std, failed) AS cells
+        ours.* EXCLUDE (benchmark, value, method, few_shot, parameters, summary, room, failed),
+        beside(summary, paper, paper_std, failed, room) AS cells
     FROM ours FULL JOIN theirs USING (benchmark, method, value)
 );
 
@@ -219,8 +265,8 @@ CREATE MACRO compared_capacity(name, of_table, measure, part, specs, wanted) AS 
         WHERE capacity = wanted AND headline(benchmark) = measure
     )
     SELECT benchmark, method, coalesce(few_shot, adapts(method)) AS few_shot, measure AS metric, part AS role,
-        ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, failed),
-        beside(summary, paper, paper_std, failed) AS cells
+        ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, room, failed),
+        beside(summary, paper, paper_std, failed, room) AS cells
     FROM ours FULL JOIN theirs USING (benchmark, method)
 );
 

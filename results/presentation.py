@@ -25,14 +25,20 @@ _CONDITIONS = (
     "seed",
 )
 _SETTINGS = ("settings", "settings_a", "settings_b")
-_ONLY_WHERE_THERE = ("few_shot", "paper_std", "failed", *_SETTINGS)
+_HEADROOM = ("headroom", "headroom_low_95", "headroom_high_95")
+_ONLY_WHERE_THERE = ("few_shot", "paper_std", "failed", "headroom_unclear", *_SETTINGS)
 _BESIDE = ("ours", "paper", "difference", "paper_std", "failed", "ours_relative", "paper_relative")
-_SHARES = ("ratio", "improvement", "improvement_low_95", "improvement_high_95")
+_LEVELS = ("experts", "nearest", "best_mean")
+_SHARES = ("ratio", "improvement", "improvement_low_95", "improvement_high_95", *_HEADROOM, "share")
 _NUMBERS = [name for kind in (Summary, Comparison) for name, of in get_type_hints(kind).items() if of is not int]
 _LEGEND = {
     "difference": "difference: {0}.",
     "few_shot": "few_shot: adapts with demonstrations of the test specs, which the other methods never see.",
     "failed": "failed: episodes that failed, in %.",
+    "headroom": "headroom: (method - nearest) / (expert - nearest), of means over the same specs: 0 is nearest, 1 the "
+    "expert. Its 95 % bootstrap interval draws splits again, and specs within them.",
+    "headroom_unclear": "headroom_unclear: the 95 % interval of expert - nearest is not above 0, so there is no "
+    "headroom to measure (-).",
     "std_episodes": "std_episodes, std_specs, std_splits: sample deviation over a spec's episodes, "
     "over a split's specs, over splits.",
     "low_95": "low_95, high_95: 95 % bootstrap interval of {1}.",
@@ -50,7 +56,7 @@ def presented(columns: Sequence[str], rows: Sequence[Row], title: str, scope: Se
     rows = _with_differing_settings(rows)
     shown, shared = _telling(columns, rows)
     notes = [*scope, *([f"Conditions: {', '.join(shared)}."] if shared else []), *_legend(shown)]
-    decimals = {**dict.fromkeys((*_NUMBERS, *_BESIDE), places), **dict.fromkeys(_SHARES, 3)}
+    decimals = {**dict.fromkeys((*_NUMBERS, *_BESIDE, *_LEVELS), places), **dict.fromkeys(_SHARES, 3)}
     return Grid(shown, [[row[column] for column in shown] for row in rows], title, notes, decimals)
 
 
@@ -97,16 +103,33 @@ def _telling(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], li
     measured = [row for row in rows if any(row.get(column) is not None for column in _SETTINGS)]
     hidden, shared = set(), []
     for name in (column for column in columns if column in _CONDITIONS):
-        experts = {row[name] for row in measured if row.get("method") == "expert"}
-        generators = {row[name] for row in measured if row.get("method") != "expert"}
-        if max(len(experts), len(generators)) <= 1:
+        if name == "expert":  # a key that says nothing about another benchmark's
+            found = [_values(name, group) for group in _by_benchmark(measured)]
+        else:
+            found = [_values(name, measured)]
+        if all(max(len(experts), len(generators)) <= 1 for experts, generators in found):
             hidden.add(name)
-            common = generators or experts
+            common = {value for experts, generators in found for value in generators or experts}
             shared += [f"{name} {value}" for value in common if value is not None and name != "expert"]
+    if not any(row.get("headroom_unclear") is not None for row in rows):
+        hidden.update(_HEADROOM)
     hidden |= {name for name in _ONLY_WHERE_THERE if not any(_is_there(row.get(name)) for row in rows)}
     if len({row.get("metric") for row in rows}) <= 1:
         hidden.add("metric")
     return [column for column in columns if column not in hidden], shared
+
+
+def _values(name: str, rows: Sequence[Row]) -> tuple[set[Any], set[Any]]:
+    """Values of a condition: the experts', and the other methods'."""
+    experts = {row[name] for row in rows if row.get("method") == "expert"}
+    return experts, {row[name] for row in rows if row.get("method") != "expert"}
+
+
+def _by_benchmark(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["benchmark"]].append(row)
+    return groups.values()
 
 
 def _is_there(value: object) -> bool:

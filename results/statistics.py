@@ -102,6 +102,62 @@ def compare(pairs: Sequence[Mapping[str, Any]]) -> Comparison:
     )
 
 
+class Headroom(TypedDict):
+    """How far a method gets from the nearest training spec's expert (0) to the spec's own expert (1)."""
+
+    headroom: float | None  # (method - nearest) / (expert - nearest), a ratio of means
+    headroom_low_95: float | None  # its 95 % bootstrap interval: splits are drawn again, and specs within them
+    headroom_high_95: float | None
+    headroom_unclear: bool  # the 95 % interval of expert - nearest is not above 0: then there is no headroom to measure
+
+
+def headroom(pairs: Sequence[Mapping[str, Any]]) -> Headroom:
+    """Headroom of a method over `pairs`, one per split and spec (and run): `split`, and the scores of the `method`, of
+    `nearest` and of the `expert`, where more is better. A pair that lacks a score (None) is left out.
+
+    Means are those of `stratified_mean`. Numerator and denominator come from the same draws, which also tell
+    whether the denominator is clearly positive.
+    """
+    known = [pair for pair in pairs if None not in (pair["method"], pair["nearest"], pair["expert"])]
+    method, nearest, expert = (
+        np.array([pair[side] for pair in known], dtype=np.float64) for side in ("method", "nearest", "expert")
+    )
+    strata = _strata([pair["split"] for pair in known])
+    gained, lead = _resampled_means(np.stack([method - nearest, expert - nearest], axis=-1), strata).T
+    if not len(lead) or np.quantile(lead, 0.025) <= 0:
+        return Headroom(headroom=None, headroom_low_95=None, headroom_high_95=None, headroom_unclear=True)
+    mean_gained, mean_lead = (stratified_mean(side - nearest, strata) for side in (method, expert))
+    assert mean_gained is not None and mean_lead is not None
+    # A lead towards 0 sends the ratio to infinity; the few draws beyond it count as there.
+    ratios = np.where(lead > 0, gained / np.where(lead > 0, lead, 1.0), np.copysign(np.inf, gained))
+    low, high = np.quantile(ratios, [0.025, 0.975], method="inverted_cdf")
+    return Headroom(
+        headroom=mean_gained / mean_lead,
+        headroom_low_95=float(low) if np.isfinite(low) else None,
+        headroom_high_95=float(high) if np.isfinite(high) else None,
+        headroom_unclear=False,
+    )
+
+
+def _resampled_means(
+    values: Values, strata: NDArray[np.int64], repetitions: int = REPETITIONS, seed: int = 0
+) -> Values:
+    """Bootstrap means [R, K] of rows `values` [N, K]: as many strata as there are, drawn again, and of each its rows.
+
+    R is 0 where there is nothing to draw from: one value, or none.
+    """
+    groups = [values[strata == stratum] for stratum in np.unique(strata)]
+    if len(values) < 2:
+        return np.empty((0, values.shape[1]))
+    random = np.random.default_rng(seed)
+    drawn = random.integers(len(groups), size=(repetitions, len(groups)))
+    means = np.empty((*drawn.shape, values.shape[1]))
+    for stratum, group in enumerate(groups):
+        places = drawn == stratum
+        means[places] = group[random.integers(len(group), size=(int(places.sum()), len(group)))].mean(axis=1)
+    return means.mean(axis=1)
+
+
 def improvement(a: Sequence[float], b: Sequence[float]) -> float:
     """Fraction of the pairs (one of `a`, one of `b`) in which a is greater; a tie counts half."""
     differences = np.subtract.outer(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))

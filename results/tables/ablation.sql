@@ -9,11 +9,14 @@ WITH cells AS (
 grouped AS (
     SELECT experiment, cell, min(position) AS position,
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
-        * EXCLUDE (experiment, cell, position, run, split, spec_index, outcomes, success, failed, length, score, parameters)
-    FROM cells JOIN scores($experiment) USING (run)
+        headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room,
+        * EXCLUDE (
+            experiment, cell, position, run, split, spec_index, outcomes, success, failed, length, score, pair, parameters)
+    FROM cells JOIN paired_scores($experiment) USING (run)
     GROUP BY ALL
 )
 SELECT experiment, benchmark, method, few_shot, cell,
-    * EXCLUDE (experiment, benchmark, method, few_shot, cell, position, summary), summary.*
+    * EXCLUDE (experiment, benchmark, method, few_shot, cell, position, summary, room),
+    summary.mean, room.*, summary.* EXCLUDE (mean)
 FROM grouped
 ORDER BY experiment, benchmark, position, place(method), COLUMNS(*)

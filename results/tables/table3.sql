@@ -13,7 +13,7 @@ theirs AS (
 ),
 joined AS (
     SELECT benchmark, method, metric, setting, ours.* EXCLUDE (benchmark, method, metric, setting, parameters, summary),
-        beside(summary, paper, NULL, NULL) AS cells
+        beside(summary, paper, NULL, NULL, headroom(NULL)) AS cells
     FROM ours FULL JOIN theirs USING (benchmark, method, metric, setting)
 )
 SELECT * EXCLUDE (cells), cells.* EXCLUDE (std_episodes, std_specs, paper_std, failed, specs, episodes) FROM joined

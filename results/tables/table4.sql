@@ -20,7 +20,7 @@ joined AS (
     SELECT coalesce(ours.benchmark, theirs.benchmark, theirs.environment) AS benchmark,
         coalesce(ours.method, theirs.method) AS method, coalesce(ours.updates, theirs.updates) AS updates,
         ours.* EXCLUDE (benchmark, environment, method, updates, parameters, summary, ours_relative),
-        ours_relative, paper_relative, beside(summary, paper, NULL, NULL) AS cells
+        ours_relative, paper_relative, beside(summary, paper, NULL, NULL, headroom(NULL)) AS cells
     FROM ours FULL JOIN theirs ON ours.environment = theirs.environment AND ours.method = theirs.method
         AND ours.updates = theirs.updates AND coalesce(ours.benchmark = theirs.benchmark, true)
 )

@@ -23,7 +23,7 @@ theirs AS (
 joined AS (
     SELECT benchmark, metric, setting, method, coalesce(few_shot, adapts(method)) AS few_shot,
         ours.* EXCLUDE (benchmark, metric, setting, method, few_shot, parameters, summary),
-        beside(summary, paper, NULL, NULL) AS cells
+        beside(summary, paper, NULL, NULL, headroom(NULL)) AS cells
     FROM ours FULL JOIN theirs USING (benchmark, method, metric, setting)
 )
 SELECT * EXCLUDE (cells), cells.* EXCLUDE (std_episodes, std_specs, paper_std, failed, specs, episodes) FROM joined

@@ -1,0 +1,135 @@
+"""The published page's section on lookups: every number in it follows from the rows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hypogen.benchmarks import get_benchmark
+from hypogen.experts.scripted import ScriptedPolicy
+from results.catalogue import compare, grid
+from results.paper_tables import paper
+from results.result_store import ResultStore
+from results.statistics import headroom
+
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
+STORE = ResultStore(str(FOLDER / "results"))
+PAGE = (FOLDER / "README.md").read_text()
+SECTION = " ".join(PAGE.partition("## Lookups")[2].partition("\n## ")[0].split())
+TITLES = {**dict(STORE.frame("SELECT method, title FROM methods").values.tolist()), "expert": "expert"}
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    """A row per split and test spec of the references and of table 1's methods, with the spec's speed."""
+    return STORE.frame(
+        "SELECT scores.benchmark, scores.method, split, scores.spec_index, score.mean, pair, speed "
+        "FROM paired_scores(NULL) AS scores "
+        "JOIN (SELECT DISTINCT run, spec_index, spec[1] AS speed FROM episodes) USING (run, spec_index) "
+        "WHERE benchmark IN ('cheetah-speed', 'finger-speed') AND run IN ("
+        "SELECT run FROM experiments WHERE experiment IN ('references', 'table1-laptop')) "
+        "ORDER BY benchmark, method, split, spec_index"
+    )
+
+
+def test_the_references_stand_beside_the_experts_split_by_split(scores: pd.DataFrame) -> None:
+    printed = grid("main", STORE, experiment="references")
+    for values in printed.rows:
+        row = dict(zip(printed.columns, values, strict=True))
+        mine = scores[(scores.benchmark == row["benchmark"]) & (scores.method == row["method"])]
+        own = scores[(scores.benchmark == row["benchmark"]) & (scores.method == "expert")]["mean"].mean()
+        splits = ", ".join(f"{mean:.0f}" for mean in mine.groupby("split")["mean"].mean())
+        share = "" if row["method"] == "expert" else f"{row['mean'] / own:.3f} "
+        interval = f"{row['low_95']:.0f}-{row['high_95']:.0f}"
+        assert f"| {TITLES[row['method']]} | {row['mean']:.1f} | {interval} | {share}| {splits} |" in SECTION
+        assert row["splits"] == 5
+    assert len(printed.rows) == 6
+
+
+def test_headroom_on_the_splits_of_table_1(scores: pd.DataFrame) -> None:
+    there = scores[(scores.benchmark == "cheetah-speed") & (scores.split < 3)]
+    means = there.groupby("method")["mean"].mean()
+    for method in ("hypogen", "hyperzero", "interpolate"):
+        found = headroom(there[there.method == method].pair.tolist())
+        interval = f"{found['headroom_low_95']:.2f} to {found['headroom_high_95']:.2f}"
+        share = f"{means[method]:.1f} | {means[method] / means['expert']:.3f}"
+        assert f"| {TITLES[method]} | {share} | {found['headroom']:.2f} | {interval} |" in SECTION
+    assert f"| expert | {means['expert']:.1f} | | 1 |" in SECTION
+    assert f"| {means['nearest']:.1f} | {means['nearest'] / means['expert']:.3f} | 0 |" in SECTION
+    assert f"which returns {means['nearest']:.1f} on these splits" in " ".join(PAGE.split())
+    assert all(means[method] < means["nearest"] for method in means.index if method not in ("expert", "nearest"))
+    assert len(there) == 96 * 9
+
+
+@pytest.mark.parametrize(("rival", "sign"), [("nearest", -1), ("interpolate", 1)])
+def test_differences_are_those_of_compare(rival: str, sign: int) -> None:
+    for method in ("hypogen", "hyperzero"):
+        printed = compare(method, rival, STORE)
+        rows = [dict(zip(printed.columns, values, strict=True)) for values in printed.rows]
+        row = max(rows, key=lambda found: found["difference"])  # table 1's is the best of HyPoGen's
+        low, high = sorted((sign * row["low_95"], sign * row["high_95"]))
+        difference = f"{sign * row['difference']:.1f}( points)? " + re.escape(f"({low:.1f} to {high:.1f})")
+        assert re.search(difference, SECTION), (method, row)
+        assert rival != "nearest" or f"{row['improvement']:.2f}" in SECTION
+
+
+def test_shares_of_the_papers_experts_are_the_papers() -> None:
+    rows = [row for row in paper().to_pylist() if row["table"] == "table1" and row["metric"] == "return"]
+    value = {(row["benchmark"], row["method"]): row["value"] for row in rows}
+    for method in ("hypogen", "hyperzero"):
+        shares = [value[name, method] / value[name, "expert"] for name in ("cheetah-speed", "finger-speed")]
+        assert all(f"{share:.3f}" in SECTION for share in shares)
+
+
+def test_the_lead_of_the_experts_and_where_it_is_lost(scores: pd.DataFrame) -> None:
+    numbers = {}
+    for name in ("cheetah-speed", "finger-speed"):
+        mine = scores[(scores.benchmark == name) & (scores.method == "nearest")]
+        lead, turned, beyond = [], [], []
+        for _, rows in mine.groupby("split"):
+            speeds = rows.speed.to_numpy()
+            trained = np.setdiff1d(get_benchmark(name).grid[:, 0], speeds)
+            nearest = trained[np.abs(speeds[:, None] - trained).argmin(axis=1)]
+            lead.append([pair["expert"] - pair["nearest"] for pair in rows.pair])
+            turned.append(np.sign(nearest) != np.sign(speeds))
+            beyond.append((speeds < trained.min()) | (speeds > trained.max()))
+        points, other_way, outside = np.array(lead), np.array(turned), np.array(beyond) & ~np.array(turned)
+        share = {part: points[which].sum() / points.sum() for part, which in (("turned", other_way), ("out", outside))}
+        numbers[name] = (points, other_way, share, outside)
+    points, other_way, share, outside = numbers["cheetah-speed"]
+    assert f"{points.mean():.1f} points on cheetah-speed" in SECTION
+    assert f"{share['turned']:.0%}".replace("%", " %") + f" of the lead is lost on the {other_way.sum()} of " in SECTION
+    assert f"and {share['out']:.0%}".replace("%", " %") + " on speeds beyond" in SECTION
+    assert points[1][outside[1]].sum() > points[outside].sum() / 2
+    points, other_way, share, _ = numbers["finger-speed"]
+    assert f"by {points.mean():.1f} on finger-speed" in SECTION
+    assert f"the {other_way.sum()} of {other_way.size} test specs" in SECTION
+    assert f"account for {share['turned']:.0%}".replace("%", " %") in SECTION
+    assert [int(split.sum()) for split in other_way[[2, 4]]] == [0, 5]
+
+
+def test_shares_of_single_splits(scores: pd.DataFrame) -> None:
+    finger = scores[scores.benchmark == "finger-speed"].groupby(["method", "split"])["mean"].mean()
+    for split in (2, 4):
+        assert f"{finger['nearest', split] / finger['expert', split]:.3f}" in SECTION
+
+
+def test_the_verdicts_of_the_table_are_those_of_the_page() -> None:
+    printed = grid("headroom", STORE)
+    rows = [dict(zip(printed.columns, values, strict=True)) for values in printed.rows]
+    assert {row["benchmark"]: row["verdict"] for row in rows} == {"cheetah-speed": "no", "finger-speed": "no"}
+    assert "Neither benchmark has any by that rule" in SECTION
+
+
+@pytest.mark.parametrize("name", ["liftcube-stiffness", "liftcube-damping", "pickcube-stiffness", "pickcube-damping"])
+def test_the_scripted_controller_does_not_read_stiffness_and_damping(name: str) -> None:
+    benchmark = get_benchmark(name)
+    seen = torch.rand(1, 50, benchmark.observation_dim, generator=torch.Generator().manual_seed(0))
+    actions = ScriptedPolicy(name, benchmark.grid)(seen.expand(len(benchmark.grid), -1, -1))
+    assert (actions == actions[:1]).all()
+    assert "Its actions at stiffness 500 and 1500 are identical" in " ".join(PAGE.split())
