@@ -11,6 +11,17 @@ class ConfigError(UserError):
     """An experiment file, or a ``--set``, that does not make sense."""
 
 
+class Damaged(Exception):
+    """A stored artifact is not as it was written. Whoever meets it sets it aside, and a sweep makes it again."""
+
+    def __init__(self, kind: str, key: str, reason: str) -> None:
+        super().__init__(kind, key, reason)
+        self.kind, self.key, self.reason = kind, key, reason
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key} is damaged: {self.reason}"
+
+
 class SweepFailed(Exception):
     """Something that was asked for could not be made. The command prints it and exits with status 1."""
 

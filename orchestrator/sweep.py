@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wait for them
-    from orchestrator.artifacts.store import Store
+    from orchestrator.artifacts.artifact_store import Store
     from orchestrator.execution.execution import Session
     from orchestrator.execution.state import ExecutionState
     from orchestrator.execution.stopping import StopRequest
@@ -90,7 +90,7 @@ def sweep(
     authenticate(where)  # before anything imports Ray
     from rich.console import Console
 
-    from orchestrator.artifacts.store import Store
+    from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading
     from orchestrator.console.dry_run import dry_run as print_dry_run
     from orchestrator.console.progress import Progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 _SUFFIX = ".parquet"
+_CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+"""Parquet whose pages are compared with their checksums, where they have some, when they are read."""
 
 
 class ResultStore:
@@ -58,13 +62,37 @@ class ResultStore:
         whole = [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
         return sorted(name.removesuffix(_SUFFIX) for name in whole)
 
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """Table, key and trouble of every file that cannot be read as it was written; every page is read."""
+        for table in TABLES:
+            for key in self.keys(table):
+                reason = self._trouble(TABLES[table], key)
+                if reason is not None:
+                    yield table, key, reason
+
+    def _trouble(self, schema: TableSchema, key: str) -> str | None:
+        """One line on what is wrong with a file, if anything is."""
+        try:
+            content = self._read(self._path(schema, key))
+            to_table(schema, [] if content is None else content.to_pylist())
+        except (ResultsError, pa.ArrowException, ValueError) as error:
+            return str(error).splitlines()[0]
+        return None
+
+    def set_aside(self, table: str, key: str, folder: str) -> str:
+        """Move a file into another folder of the same file system; where it is now."""
+        target = f"{folder}/{table}/{key}{_SUFFIX}"
+        self._files.create_dir(target.rpartition("/")[0], recursive=True)
+        self._files.move(self._path(_schema(table), key), target)
+        return target
+
     def dataset(self, table: str) -> ds.Dataset | pa.Table:
         """All rows of `table`, not yet read; an empty table where there are none. Columns added since are null."""
         schema = _schema(table)
         paths = [self._path(schema, key) for key in self.keys(table)]
         if not paths:
             return schema.arrow.empty_table()
-        return ds.dataset(paths, schema=schema.arrow, filesystem=self._files, format="parquet")
+        return ds.dataset(paths, schema=schema.arrow, filesystem=self._files, format=_CHECKED)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can only read: the store's tables, the paper's numbers, and the macros.
@@ -103,7 +131,7 @@ class ResultStore:
     def _read(self, path: str) -> pa.Table | None:
         try:
             with self._files.open_input_file(path) as file:
-                return pq.read_table(file)
+                return pq.read_table(file, page_checksum_verification=True)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -165,5 +193,5 @@ def _holds(table: pa.Table, schema: TableSchema, content: bytes) -> bool:
 def _encode(table: pa.Table) -> bytes:
     """Parquet bytes, the same for the same rows: two tables are equal, NaN included, when these are."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()

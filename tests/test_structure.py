@@ -22,6 +22,7 @@ LAYERS = (
     "orchestrator.execution",
     "orchestrator.console",
     "orchestrator.sweep",
+    "orchestrator.store",
 )
 """Parts of the orchestrator, each of which imports only those before it (and ``hypogen`` and ``results``)."""
 

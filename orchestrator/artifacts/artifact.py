@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from hypogen.benchmarks import Benchmark
 from hypogen.demonstrations import Selectable
-from orchestrator.artifacts.store import Store
+from orchestrator.artifacts.artifact_store import Store
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 """What can be written as JSON and read again."""

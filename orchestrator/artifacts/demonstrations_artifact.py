@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hypogen.demonstrations import Demonstrations, collect, collect_successes
 from orchestrator.artifacts.artifact import Artifact, Content, Seeds, Specs, Summary, Task, rows_of, span
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
-from orchestrator.artifacts.store import Store
 
 FILE = "demonstrations.safetensors"
 

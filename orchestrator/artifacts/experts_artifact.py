@@ -34,7 +34,7 @@ from orchestrator.artifacts.artifact import (
     span,
     write_curve,
 )
-from orchestrator.artifacts.store import Store
+from orchestrator.artifacts.artifact_store import Store
 
 COPY_S = 1.0
 """Seconds for experts that are only copied, joined or named."""

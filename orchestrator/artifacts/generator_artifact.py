@@ -32,8 +32,8 @@ from orchestrator.artifacts.artifact import (
     specs_at,
     write_curve,
 )
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.demonstrations_artifact import DemonstrationsArtifact, keys, load_demonstrations
-from orchestrator.artifacts.store import Store
 
 POLICY = "policy.safetensors"
 """File with a generator's final policies."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from orchestrator.artifacts.artifact import Artifact, Task
+from orchestrator.artifacts.artifact_store import Store, Workspace
 from orchestrator.artifacts.manifest import Manifest
-from orchestrator.artifacts.store import Store, Workspace
 
 Report = Callable[[dict[str, float]], None]
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from hypogen.provenance import surroundings
 from orchestrator.artifacts.artifact import Artifact, Content, Summary
-from orchestrator.artifacts.store import Store
+from orchestrator.artifacts.artifact_store import Store
+from orchestrator.artifacts.integrity import FILES
 from results.result_store import ResultStore
 
 
@@ -57,6 +58,7 @@ class Manifest:
     def load(cls, store: Store, kind: str, key: str) -> Manifest:
         """The manifest of a stored artifact."""
         written: dict[str, Any] = store.manifest(kind, key)
+        written.pop(FILES, None)
         own = {field.name: written.pop(field.name) for field in dataclasses.fields(cls) if field.name in written}
         return cls(**{"label": "", **own}, surroundings=written)
 

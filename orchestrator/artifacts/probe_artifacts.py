@@ -30,9 +30,9 @@ from orchestrator.artifacts.artifact import (
     specs_at,
     write_curve,
 )
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.demonstrations_artifact import DemonstrationsArtifact, keys, load_demonstrations
 from orchestrator.artifacts.generator_artifact import POLICY, GeneratorArtifact
-from orchestrator.artifacts.store import Store
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

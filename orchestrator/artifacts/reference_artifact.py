@@ -13,8 +13,8 @@ from hypogen.demonstrations import Selectable
 from hypogen.references import get_reference
 from hypogen.references.base import Array
 from orchestrator.artifacts.artifact import Artifact, Content, PolicyArtifact, Specs, Summary, Task, write_curve
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.experts_artifact import COPY_S, ExpertsArtifact
-from orchestrator.artifacts.store import Store
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

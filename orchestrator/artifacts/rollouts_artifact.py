@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from hypogen.rollouts import rollout
 from orchestrator.artifacts.artifact import Artifact, Content, PolicyArtifact, Seeds, Specs, Summary, Task, span
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
-from orchestrator.artifacts.store import Store
 
 FILE = "episodes.safetensors"
 

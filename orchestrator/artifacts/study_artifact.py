@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.artifacts.artifact import Content, Json, content_key
+from orchestrator.artifacts.artifact_store import Store, Workspace
 from orchestrator.artifacts.manifest import Manifest
-from orchestrator.artifacts.store import Store, Workspace
 
 KIND, VERSION = "study", 1
 TRIALS = "trials.json"

@@ -13,7 +13,7 @@ from hypogen.benchmarks import get_benchmark
 from hypogen.generators import GENERATORS, parameter_breakdown, sketch
 from hypogen.policy import PolicyShape
 from orchestrator.artifacts import KINDS, GeneratorArtifact
-from orchestrator.artifacts.store import Store
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.config.loading import expand
 from orchestrator.config.yaml_source import YamlSource
 from orchestrator.execution import search

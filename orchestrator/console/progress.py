@@ -73,6 +73,10 @@ class Progress:
         """A signal arrived; trainings leave checkpoints."""
         self._say("stopping: trainings leave a checkpoint (again to end at once)")
 
+    def damaged(self, text: str) -> None:
+        """An artifact was damaged, and will be made again."""
+        self._say(f"[bold red]damaged[/bold red] {escape(text)}")
+
     def refresh(self, ask: Callable[[], ObjectRef[Numbers]], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""
         now = time.monotonic()

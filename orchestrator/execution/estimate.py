@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections import defaultdict
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 
 from orchestrator.artifacts import ARTIFACTS, Artifact
 from orchestrator.artifacts.manifest import Manifest
+from orchestrator.exceptions import Damaged
 from orchestrator.execution.state import ExecutionState
 
 SAMPLES = 8
@@ -20,15 +22,18 @@ class Estimate:
 
     def __init__(self, state: ExecutionState, workers: int) -> None:
         self._workers = max(workers, 1)
-        factors = {kind: measured_factor(state, kind) for kind in ARTIFACTS}
-        self._seconds = {
-            key: artifact.seconds * factors.get(type(artifact), 1.0) for key, artifact in state.missing.items()
-        }
+        self._factors = {kind: measured_factor(state, kind) for kind in ARTIFACTS}
+        self._seconds: dict[str, float] = {}
         self._begun: dict[str, float] = {}
 
     def seconds(self, artifacts: Iterable[Artifact]) -> float:
         """Seconds of work in all, if one worker did it."""
-        return sum(self._seconds[artifact.key] for artifact in artifacts)
+        return sum(map(self._of, artifacts))
+
+    def _of(self, artifact: Artifact) -> float:
+        if artifact.key not in self._seconds:
+            self._seconds[artifact.key] = artifact.seconds * self._factors.get(type(artifact), 1.0)
+        return self._seconds[artifact.key]
 
     def wall(self, state: ExecutionState) -> dict[str, float]:
         """Seconds by kind, with the artifacts of a kind made side by side where there are workers for them."""
@@ -48,19 +53,20 @@ class Estimate:
             self._begun.setdefault(key, now)
         behind: dict[str, float] = defaultdict(float)
         for key in state.running:
-            share = min(now - self._begun[key], 0.95 * self._seconds[key])
-            behind[state.plan.artifacts[key].kind] += share / self._parallel(len(state.running))
+            artifact = state.plan.artifacts[key]
+            share = min(now - self._begun[key], 0.95 * self._of(artifact))
+            behind[artifact.kind] += share / self._parallel(len(state.running))
         return sum(max(seconds - behind[kind], 0.0) for kind, seconds in self.wall(state).items())
 
 
 def measured_factor(state: ExecutionState, kind: type[Artifact]) -> float:
     """Measured over estimated seconds of a few stored artifacts of the plan; 1 when there are none."""
     there = [a for a in state.plan.artifacts.values() if type(a) is kind and a.key not in state.missing]
-    ratios = [
-        Manifest.load(state.store, artifact.kind, artifact.key).seconds / max(artifact.seconds, 1e-9)
-        for artifact in there[:SAMPLES]
-        if state.store.exists(artifact.kind, artifact.key)
-    ]
+    ratios = []
+    for artifact in there[:SAMPLES]:
+        with contextlib.suppress(Damaged, FileNotFoundError):  # whoever needs it will say so
+            taken = Manifest.load(state.store, artifact.kind, artifact.key).seconds
+            ratios.append(taken / max(artifact.seconds, 1e-9))
     return statistics.median(ratios) if ratios else 1.0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from rich.console import Console
 
 from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Place
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
-from orchestrator.artifacts.store import Store
-from orchestrator.exceptions import Interrupted, UserError
+from orchestrator.exceptions import Damaged, Interrupted, UserError
 from orchestrator.execution.aggregator import Numbers
 from orchestrator.execution.estimate import Estimate
 from orchestrator.execution.measured import write_run
@@ -31,6 +32,9 @@ from orchestrator.execution.switch import start_switch
 from orchestrator.execution.trainings import discard_left, train
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
+
+LOSSES = 3
+"""How often an artifact may be found damaged before the sweep ends: then the disk is."""
 
 
 class Watcher(Protocol):
@@ -47,6 +51,9 @@ class Watcher(Protocol):
 
     def stopping(self) -> None:
         """A signal arrived; trainings leave checkpoints."""
+
+    def damaged(self, text: str) -> None:
+        """An artifact was damaged, and will be made again."""
 
     def refresh(self, ask: Callable[[], ObjectRef[Numbers]], final: bool = False) -> None:
         """Time to renew the display; ``ask`` gives a reference to the aggregator's numbers."""
@@ -91,19 +98,20 @@ class _Execution:
         discard_left(session.store)
         self._switch = start_switch()
         self._switched = False
-        self._pool = Pool(state, self._resources.rollout, self._done)
+        self._losses: Counter[str] = Counter()
+        self._pool = Pool(state, self._resources.rollout, self._done, self._lose)
 
     def run(self) -> None:
         """Until everything is made or has failed, or a signal arrives."""
         state = self._state
         with self._stop.patiently():
             for run in [run for run in state.missing_runs.values() if state.complete(run)]:
-                write_run(state.store, run)  # everything was there but its rows
-                self._watcher.completed(run)
-            if not state.finished(Place.TRIAL):
-                self._train()
-            while self._pool.busy or (self._stop.number is None and state.ready(Place.ACTOR)):
-                self._step(timeout_s=0.2)
+                self._write(run)  # everything was there but its rows
+            while self._stop.number is None and not state.finished():
+                if not state.finished(Place.TRIAL):
+                    self._train()
+                while self._pool.busy or (self._stop.number is None and state.ready(Place.ACTOR)):
+                    self._step(timeout_s=0.2)
             self._watcher.refresh(self._pool.snapshot, final=True)
             self._record_failures()
 
@@ -117,6 +125,7 @@ class _Execution:
                 self._watcher.training,
                 self._switch,
                 self._stop,
+                self._lose,
                 self._session.most,
             )
         except Exception:
@@ -127,8 +136,27 @@ class _Execution:
         completed = self._state.finish(key)
         self._watcher.finished(self._state.plan.artifacts[key])
         for run in completed:
+            self._write(run)
+
+    def _write(self, run: Run) -> None:
+        """Write a run's rows, unless an artifact that they come from turns out to be damaged: then it comes first."""
+        try:
             write_run(self._state.store, run)
+        except Damaged as found:
+            self._lose(found)
+        else:
             self._watcher.completed(run)
+
+    def _lose(self, found: Damaged) -> None:
+        """Set a damaged artifact aside, to be made again; one that is damaged ever again fails."""
+        state = self._state
+        self._losses[found.key] += 1
+        if found.key not in state.plan.artifacts or self._losses[found.key] > LOSSES:
+            raise UserError(f"{found}. Run `python -m orchestrator.store check` on {state.store.given}.")
+        if state.is_there(state.plan.artifacts[found.key]):
+            where = state.store.set_aside(found.kind, found.key)
+            self._watcher.damaged(f"{state.plan.name(found.key)}: {found.reason}; set aside in {where}")
+            state.lose(found.key)
 
     def _step(self, timeout_s: float = 0.0) -> None:
         """Keep everything going that is not Tune's."""

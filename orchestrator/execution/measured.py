@@ -13,8 +13,8 @@ from hypogen.generators import GENERATORS
 from hypogen.references import REFERENCES
 from orchestrator.artifacts import RolloutsArtifact
 from orchestrator.artifacts.artifact import Json
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
-from orchestrator.artifacts.store import Store
 from orchestrator.config.experiment import METHODS
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run

@@ -15,10 +15,10 @@ from ray.actor import ActorHandle
 
 from orchestrator.artifacts import Artifact, RolloutsArtifact
 from orchestrator.artifacts.artifact import Place
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
-from orchestrator.artifacts.store import Store
 from orchestrator.config.sections import RolloutResources
-from orchestrator.exceptions import UserError
+from orchestrator.exceptions import Damaged, UserError
 from orchestrator.execution.aggregator import Aggregator, Numbers, live_groups
 from orchestrator.execution.state import ExecutionState
 
@@ -49,8 +49,14 @@ class _Assignment(NamedTuple):
 class Pool:
     """Feeds the rollout actors from the execution state. Actors that die come back; one that hangs is replaced."""
 
-    def __init__(self, state: ExecutionState, resources: RolloutResources, on_done: Callable[[str], None]) -> None:
-        self._state, self._resources, self._on_done = state, resources, on_done
+    def __init__(
+        self,
+        state: ExecutionState,
+        resources: RolloutResources,
+        on_done: Callable[[str], None],
+        damaged: Callable[[Damaged], None],
+    ) -> None:
+        self._state, self._resources, self._on_done, self._damaged = state, resources, on_done, damaged
         cpus = int(ray.cluster_resources().get("CPU", 1))
         count = resources.workers or max(1, cpus)
         self._worker_class = ray.remote(RolloutWorker).options(
@@ -92,6 +98,10 @@ class Pool:
         try:
             ray.get(reference)
         except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, Damaged):
+                self._state.release(artifact.key)
+                self._damaged(error.cause)
+                return
             said = str(error.cause or error) if isinstance(error.cause, UserError) else str(error)
             self._state.fail(artifact.key, said)
         except ray.exceptions.RayError:

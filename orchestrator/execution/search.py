@@ -33,10 +33,10 @@ from hypogen.rollouts import rollout
 from hypogen.splits import random_split
 from orchestrator.artifacts import Artifact, DemonstrationsArtifact
 from orchestrator.artifacts.artifact import Content, Json, Specs, content_key, derive_seed, specs_at
+from orchestrator.artifacts.artifact_store import Store, Workspace, write_text
 from orchestrator.artifacts.demonstrations_artifact import keys, load_demonstrations
 from orchestrator.artifacts.generator_artifact import Method
 from orchestrator.artifacts.making import in_order, make
-from orchestrator.artifacts.store import Store, Workspace, write_text
 from orchestrator.artifacts.study_artifact import Outcome, Settings, StudyArtifact
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from orchestrator.artifacts import KINDS, Artifact
 from orchestrator.artifacts.artifact import Place
-from orchestrator.artifacts.store import Store
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
 from results.result_store import ResultStore
+
+RUN_TABLES = ("episodes", "curves", "runs")
+"""Tables that hold a file per run: a run is complete where all do."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class ExecutionState:
         self.plan, self.store = plan, store
         stored = {kind: store.keys(kind) for kind in KINDS}
         self._stored = {key for key, artifact in plan.artifacts.items() if key in stored[artifact.kind]}
-        written = set(ResultStore(store.results).keys("runs"))
+        results = ResultStore(store.results)
+        written = set.intersection(*(set(results.keys(table)) for table in RUN_TABLES))
         self.missing_runs = {key: run for key, run in plan.runs.items() if key not in written}
         self.missing = self._closure(wanted)
         self.running: set[str] = set()
@@ -79,6 +83,13 @@ class ExecutionState:
     def start(self, key: str) -> None:
         """Note that somebody makes an artifact."""
         self.running.add(key)
+
+    def lose(self, key: str) -> None:
+        """Note that an artifact is not there after all: it, and whatever it needs and is gone, is to be made again."""
+        self._stored.discard(key)
+        self.made.discard(key)
+        again = {*self.missing, *self._closure([self.plan.artifacts[key]])}
+        self.missing = {known: artifact for known, artifact in self.plan.artifacts.items() if known in again}
 
     def release(self, key: str) -> None:
         """Put an artifact back into the queue: whoever made it is gone."""

@@ -13,7 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from ray import tune
 from ray.actor import ActorHandle
@@ -24,9 +24,10 @@ from ray.tune.search import Searcher
 from hypogen.errors import Stopped
 from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Place
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
-from orchestrator.artifacts.store import Store
 from orchestrator.config.sections import Resources, TaskResources
+from orchestrator.exceptions import Damaged
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
@@ -69,6 +70,8 @@ def training_trial(config: TrialConfig) -> None:
         )
     except Stopped:
         tune.report({"key": key, "stopped": True})
+    except Damaged as found:
+        tune.report({"key": key, "damaged": (found.kind, found.key, found.reason)})
     except Exception:
         tune.report({"key": key, "failure": traceback.format_exc()})
     else:
@@ -86,10 +89,11 @@ class PlanSearcher(Searcher):
         config: Callable[[Artifact], TrialConfig],
         most: int,
         stop: StopRequest,
+        damaged: Callable[[Damaged], None],
     ) -> None:
         super().__init__(metric="key", mode="max")
         self._state, self._step, self._done, self._config = state, step, done, config
-        self._most, self._stop = most, stop
+        self._damaged, self._most, self._stop = damaged, most, stop
         self._trials: dict[str, str] = {}
         self._deaths: Counter[str] = Counter()
         self._not_before: dict[str, float] = {}
@@ -113,6 +117,9 @@ class PlanSearcher(Searcher):
             self._state.fail(key, str(said["failure"]))
         elif "stopped" in said:
             self._state.release(key)
+        elif "damaged" in said:
+            self._state.release(key)
+            self._damaged(Damaged(*cast(tuple[str, str, str], said["damaged"])))
         elif "finished" in said and not error:
             self._done(key)
         else:
@@ -163,6 +170,7 @@ def train(
     show: Callable[[str, Mapping[str, float]], None],
     switch: ActorHandle[Switch],
     stop: StopRequest,
+    damaged: Callable[[Damaged], None],
     most: int,
 ) -> None:
     """One Tune run over all trainings, at most ``most`` at once (0: as many as fit)."""
@@ -187,7 +195,7 @@ def train(
         return placement(requests[artifact.resources], artifact.runners)
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(PENDING_TRIALS)
-    searcher = PlanSearcher(state, step, done, config, most, stop)
+    searcher = PlanSearcher(state, step, done, config, most, stop, damaged)
     run_tune(
         store,
         state.plan.experiment.name,

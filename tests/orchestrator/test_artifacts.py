@@ -10,8 +10,8 @@ import torch
 from hypogen import zoo
 from hypogen.demonstrations import Demonstrations
 from orchestrator.artifacts import DemonstrationsArtifact
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make_all
-from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import build
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.artifacts import DemonstrationsArtifact, GeneratorArtifact, JoinedExperts, SpecExpert
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
-from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.execution.measured import write_run
 from orchestrator.execution.trainings import placement

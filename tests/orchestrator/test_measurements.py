@@ -12,10 +12,10 @@ from hypogen.generators import storage
 from hypogen.policy import Policy
 from hypogen.probes import update_losses
 from orchestrator.artifacts import GeneratorArtifact, UpdateLossesProbe
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.demonstrations_artifact import load_demonstrations
 from orchestrator.artifacts.generator_artifact import POLICY
 from orchestrator.artifacts.making import make_all
-from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.execution.measured import write_experiment, write_run
 from orchestrator.planning.plan import Plan, build

@@ -10,7 +10,7 @@ import pytest
 
 from hypogen.benchmarks import get_benchmark
 from orchestrator.artifacts.artifact import specs_at
-from orchestrator.artifacts.store import Store
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.config.search_space import distributions
 from orchestrator.exceptions import ConfigError

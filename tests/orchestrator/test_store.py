@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.artifacts.store import MANIFEST, Store, Workspace
-from orchestrator.exceptions import UserError
+from orchestrator.artifacts.artifact_store import MANIFEST, Store, Workspace
+from orchestrator.exceptions import Damaged, UserError
 
 
 def build(text: str = "content", wait_s: float = 0.0) -> Any:
@@ -167,7 +167,7 @@ def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
     store.make("experts", "k", build())
     (tmp_path / "artifacts" / "experts" / "k" / MANIFEST).unlink()
     assert not store.exists("experts", "k")
-    with pytest.raises(FileNotFoundError, match="holds no experts k"):
+    with pytest.raises(Damaged, match=r"experts k is damaged: (it is not in|artifact.json is missing)"):
         store.folder("experts", "k")
 
 

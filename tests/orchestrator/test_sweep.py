@@ -17,9 +17,9 @@ import yaml
 
 from hypogen.policy import Policy
 from orchestrator.artifacts import GeneratorArtifact
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.generator_artifact import POLICY
 from orchestrator.artifacts.making import make
-from orchestrator.artifacts.store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import build
 from results.result_store import ResultStore

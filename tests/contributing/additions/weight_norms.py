@@ -9,8 +9,8 @@ from typing import cast
 
 from hypogen.policy import Policy
 from orchestrator.artifacts.artifact import Content
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.probe_artifacts import ProbeArtifact
-from orchestrator.artifacts.store import Store
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -21,15 +21,18 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from orchestrator.exceptions import UserError
+from hypogen.checkpoints import sync
+from orchestrator.artifacts.integrity import MANIFEST, damage, seal
+from orchestrator.exceptions import Damaged, UserError
 
-MANIFEST = "artifact.json"
+DAMAGED = "damaged"
+"""Folder of a storage that damaged artifacts and results are moved to."""
 REMOTE_SCHEMES = ("s3", "gs")
 GCS_PATIENCE = timedelta(seconds=2)
 FULL_BYTES = 64 * 2**20
@@ -42,6 +45,7 @@ class Store:
     def __init__(self, uri: str) -> None:
         """``given`` is ``uri`` as the user wrote it; ``self.uri`` names the same place from any working directory."""
         self.given = self.uri = uri
+        self._checked: set[tuple[str, str]] = set()
         self.local = "://" not in uri or uri.startswith("file://")
         if self.local:
             root = _local_root(uri)
@@ -87,7 +91,7 @@ class Store:
         """Keys of all finished artifacts of a kind: one listing."""
         infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
         names = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
-        return {name for name in names if not name.startswith(".") and (self.local or self.exists(kind, name))}
+        return {name for name in names if not name.startswith(".") and self.exists(kind, name)}
 
     def exists(self, kind: str, key: str) -> bool:
         info = self.fs.get_file_info(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}")
@@ -96,19 +100,61 @@ class Store:
     def folder(self, kind: str, key: str) -> Path:
         """A local folder with the artifact's files; fetched once a machine when the storage is remote."""
         target = self._cache / "artifacts" / kind / key
-        if not self.local and not (target / MANIFEST).exists():
+        self._fetch(kind, key, target)
+        if not target.exists():
+            raise Damaged(kind, key, f"it is not in {self.uri}")
+        if (kind, key) not in self._checked:
+            if not self.local and damage(target) is not None:  # perhaps only this machine's copy is
+                shutil.rmtree(target)
+                self._fetch(kind, key, target)
+            if (reason := damage(target)) is not None:
+                raise Damaged(kind, key, reason)
+            self._checked.add((kind, key))
+        return target
+
+    def _fetch(self, kind: str, key: str, target: Path) -> None:
+        """Bring a remote artifact's files to this machine, unless they are here."""
+        if not self.local and not (target / MANIFEST).exists() and self.exists(kind, key):
             with self._staging(kind, key) as staging:
                 pafs.copy_files(f"{self.root}/artifacts/{kind}/{key}", str(staging), source_filesystem=self.fs)
                 _move(staging, target)
-        if not (target / MANIFEST).exists():
-            raise FileNotFoundError(f"{self.uri} holds no {kind} {key}")
+
+    def set_aside(self, kind: str, key: str) -> str:
+        """Move a damaged artifact out of the way, so that it can be made again; where its files are now."""
+        source, parent = f"{self.root}/artifacts/{kind}/{key}", f"{self.root}/{DAMAGED}/{kind}"
+        if self.fs.get_file_info(source).type == pafs.FileType.NotFound:
+            return "nowhere, since it is gone"
+        taken = self.fs.get_file_info(pafs.FileSelector(parent, allow_not_found=True))
+        target = f"{parent}/{key}-{sum(info.base_name.startswith(key) for info in taken)}"
+        self._checked.discard((kind, key))
+        self.fs.create_dir(parent, recursive=True)
+        if self.local:
+            Path(source).rename(target)
+        else:
+            pafs.copy_files(source, target, source_filesystem=self.fs, destination_filesystem=self.fs)
+            self.fs.delete_dir(source)
+            shutil.rmtree(self._cache / "artifacts" / kind / key, ignore_errors=True)
         return target
 
     def manifest(self, kind: str, key: str) -> dict[str, object]:
         """What an artifact says of itself (``orchestrator.artifacts.manifest``)."""
         with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
-            manifest: dict[str, object] = json.loads(stream.read())
+            text = stream.read()
+        try:
+            manifest: dict[str, object] = json.loads(text)
+        except ValueError:
+            raise Damaged(kind, key, f"{MANIFEST} cannot be read") from None
         return manifest
+
+    def problems(self, kinds: Iterable[str]) -> Iterator[Damaged]:
+        """All damaged artifacts of some kinds; every file is read."""
+        for kind in kinds:
+            infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
+            for key in sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory):
+                try:
+                    self.folder(kind, key)
+                except Damaged as found:
+                    yield found
 
     def workspaces(self, kind: str) -> Path:
         """The local folder that holds the checkpoints of a kind's unfinished artifacts."""
@@ -125,11 +171,13 @@ class Store:
         with self._claim(kind, key):
             if self.exists(kind, key):
                 return False
+            if self.fs.get_file_info(f"{self.root}/artifacts/{kind}/{key}").type == pafs.FileType.Directory:
+                self.set_aside(kind, key)  # it has lost its manifest
             self._sweep_staging(kind, key)
             workspace = Workspace(self, kind, key)
             with self._staging(kind, key) as staging:
                 manifest = {**build(staging, workspace), "seconds": round(workspace.seconds(), 3)}
-                (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+                seal(staging, manifest)
                 self._publish(staging, kind, key)
             workspace.clear()
         return True
@@ -138,6 +186,7 @@ class Store:
         target = f"{self.root}/artifacts/{kind}/{key}"
         if self.local:
             _move(staging, Path(target))
+            sync(Path(target).parent)
             return
         self.fs.create_dir(target, recursive=True)
         for file in sorted(staging.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest makes it whole

@@ -1,0 +1,158 @@
+"""Damage in a storage: nothing damaged goes unnoticed, and the same command ends in the undisturbed tables."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import orchestrator.store
+from orchestrator.artifacts import DemonstrationsArtifact, GeneratorArtifact, PopulationExperts
+from orchestrator.artifacts.artifact_store import Store
+from orchestrator.artifacts.integrity import MANIFEST
+from orchestrator.config.loading import expand, load
+from orchestrator.exceptions import Damaged
+from orchestrator.planning.plan import Plan, build
+from results import ResultStore
+from tests.helpers.experiments import TINY, sweep, tables
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of one run from nothing; the experiment lies beside it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = sweep(folder / "tiny.yaml", "--storage", folder / "runs", "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "runs"
+
+
+@pytest.fixture
+def damaged(undisturbed: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return shutil.copytree(undisturbed, tmp_path / "runs")
+
+
+@pytest.fixture
+def plan(undisturbed: Path) -> Plan:
+    return build(expand(load(undisturbed.parent / "tiny.yaml")))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    """Turn one bit over, in the middle; in Parquet at the end of the first column's rows."""
+    content = bytearray(file.read_bytes())
+    place = len(content) // 2
+    if file.suffix == ".parquet":
+        column = pq.read_metadata(file).row_group(0).column(0)
+        place = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+        place += column.total_compressed_size - 1
+    content[place] ^= 4
+    file.write_bytes(bytes(content))
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+HARMS: dict[str, Callable[[Path], None]] = {
+    "truncated": truncate,
+    "flipped": flip,
+    "missing": Path.unlink,
+    "empty": empty,
+}
+FILES = ("demonstrations.safetensors", "policy.safetensors", "actor.safetensors", "episodes.safetensors", MANIFEST)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("name", FILES)
+def test_every_harm_to_every_file_of_an_artifact_is_seen(damaged: Path, name: str, harm: str) -> None:
+    file = sorted(damaged.glob(f"artifacts/*/*/{name}"))[0]
+    kind, key = file.parts[-3:-1]
+    if (name, harm) == (MANIFEST, "flipped"):
+        file.write_text(file.read_text().replace("{", "[", 1))
+    else:
+        HARMS[harm](file)
+    store = Store(str(damaged))
+    (found,) = store.problems([kind])
+    assert isinstance(found, Damaged) and (found.kind, found.key) == (kind, key)
+    kept = store.set_aside(kind, key)
+    assert Path(kept).is_dir() and not store.exists(kind, key) and not list(store.problems([kind]))
+
+
+def forget(storage: Path, key: str) -> None:
+    """Drop a run's rows, so that it is measured anew."""
+    for table in ("runs", "episodes", "curves"):
+        (storage / "results" / table / f"{key}.parquet").unlink()
+
+
+def test_a_sweep_that_meets_damage_makes_it_again_and_says_so(undisturbed: Path, damaged: Path, plan: Plan) -> None:
+    """At once: a flipped rollout, a truncated generator, a manifest gone, another empty, and tables without a file."""
+    runs = {run.method: run for run in plan.runs.values()}
+    for run in runs.values():
+        forget(damaged, run.key) if run.method == "hypogen" else None
+    (damaged / "results" / "episodes" / f"{runs['cond_policy'].key}.parquet").unlink()
+    (damaged / "results" / "curves" / f"{runs['expert'].key}.parquet").unlink()
+    store = Store(str(damaged))
+    generator = runs["hypogen"].acting
+    assert isinstance(generator, GeneratorArtifact)
+    flip(runs["hypogen"].rollouts[0].folder(store) / "episodes.safetensors")
+    truncate(generator.folder(store) / "policy.safetensors")
+    (runs["cond_policy"].rollouts[0].folder(store) / MANIFEST).unlink()
+    empty(runs["expert"].rollouts[0].folder(store) / MANIFEST)
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tables(damaged) == tables(undisturbed)
+    assert "damaged cheetah-speed hypogen split 0 rollouts" in done.stdout and "does not have its digest" in done.stdout
+    assert len(list((damaged / "damaged").glob("*/*"))) >= 3, "what was damaged is kept"
+
+
+def test_damage_below_a_missing_generator_is_mended_from_the_experts_up(
+    undisturbed: Path, damaged: Path, plan: Plan
+) -> None:
+    store = Store(str(damaged))
+    for run in plan.runs.values():
+        if run.method == "hypogen":
+            forget(damaged, run.key)
+            shutil.rmtree(run.acting.folder(store))
+            shutil.rmtree(run.rollouts[0].folder(store))
+    for artifact in plan.artifacts.values():
+        if isinstance(artifact, DemonstrationsArtifact):
+            flip(artifact.folder(store) / "demonstrations.safetensors")
+        if isinstance(artifact, PopulationExperts):
+            truncate(artifact.folder(store) / "actor.safetensors")
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tables(damaged) == tables(undisturbed)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "empty"])
+def test_damaged_results_are_found_and_set_aside(damaged: Path, harm: str) -> None:
+    for table in ("runs", "episodes", "experiments", "curves"):
+        HARMS[harm](max((damaged / "results" / table).glob("*.parquet"), key=lambda file: file.stat().st_size))
+    assert len(list(ResultStore(damaged / "results").problems())) == 4
+    runner = CliRunner()
+    found = runner.invoke(orchestrator.store.app, ["check", "--storage", str(damaged)])
+    assert found.exit_code == 1 and found.output.count("is damaged") == 4, found.output
+    repaired = runner.invoke(orchestrator.store.app, ["check", "--repair", "--storage", str(damaged)])
+    assert repaired.exit_code == 0 and "4 damaged; the next sweep makes it again" in repaired.output
+    again = runner.invoke(orchestrator.store.app, ["check", "--storage", str(damaged)])
+    assert again.exit_code == 0 and "nothing damaged" in again.output
+    assert len(list((damaged / "damaged" / "results").glob("*/*.parquet"))) == 4
+
+
+def test_a_repaired_storage_ends_in_the_same_tables(undisturbed: Path, damaged: Path) -> None:
+    for table in ("runs", "episodes", "experiments", "curves"):
+        for file in (damaged / "results" / table).glob("*.parquet"):
+            truncate(file)
+    assert CliRunner().invoke(orchestrator.store.app, ["check", "--repair", "--storage", str(damaged)]).exit_code == 0
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tables(damaged) == tables(undisturbed)
