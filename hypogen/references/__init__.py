@@ -1,6 +1,6 @@
-"""Reference methods: lookups among the training specs' experts, which any generator must beat. Nothing is trained.
+"""Reference methods, which any generator must beat: lookups among the training specs' experts, and plain learning.
 
-A reference sees the experts of the training specs and the specs that it is asked for, never a test spec's expert. A new
+A reference sees the training specs, their experts and the specs that it is asked for, never a test spec's expert. A new
 one is a file here and a line in REFERENCES.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 from hypogen.errors import did_you_mean
 from hypogen.references.base import ExpertPolicies, Reference
 from hypogen.references.interpolate import InterpolateSettings, interpolate_policy
+from hypogen.references.joint import JointSettings, joint_policy
 from hypogen.references.nearest import NearestSettings, nearest_policy
 
 __all__ = [
     "REFERENCES",
     "ExpertPolicies",
     "InterpolateSettings",
+    "JointSettings",
     "NearestSettings",
     "Reference",
     "get_reference",
@@ -23,6 +25,7 @@ __all__ = [
 REFERENCES: dict[str, Reference] = {
     "nearest": Reference(NearestSettings, nearest_policy, "Nearest expert", "#999999"),
     "interpolate": Reference(InterpolateSettings, interpolate_policy, "Interpolated experts", "#666666"),
+    "joint": Reference(JointSettings, joint_policy, "Joint TD3", "#332288", algorithm="td3"),
 }
 """Every reference method, by name."""
 

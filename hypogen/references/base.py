@@ -27,12 +27,15 @@ class Reference:
             experts.
         title: Name in tables and figures.
         color: Colour in figures, ``#rrggbb``; None takes the next free one.
+        algorithm: Algorithm by which it trains experts of its own, on the training specs alone, with
+            ``settings.training()``; None for a lookup among the experts that are there.
     """
 
     settings: type
     policy: Callable[[Benchmark, Any, Array, ExpertPolicies, Array], Selectable]
     title: str
     color: str | None = None
+    algorithm: str | None = None
 
 
 def distances(benchmark: Benchmark, train: Array, specs: Array) -> Array:

@@ -8,6 +8,7 @@ from hypogen import envs, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.experts import ALGORITHMS
 from hypogen.generators import GENERATORS
+from hypogen.references import REFERENCES
 from orchestrator.artifacts import PROBES
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.search_space import check_space
@@ -23,6 +24,7 @@ def check_experiment(experiment: Experiment, source: YamlSource) -> None:
         benchmark = get_benchmark(name)
         _check_variables(benchmark, source)
         _check_experts(experiment, benchmark, source)
+        _check_references(experiment, benchmark, source)
         _check_splits(experiment, benchmark, source)
         _check_adaptation(experiment, benchmark, source)
     _check_measurements(experiment, source)
@@ -104,6 +106,17 @@ def _check_experts(experiment: Experiment, benchmark: Benchmark, source: YamlSou
             f"{source.origin(('experts', 'algorithm'))}: experts.algorithm: {algorithm} makes no experts for "
             f"{benchmark.name}. Write `experts: {{algorithm: {fit[0]}}}`; known for it: {', '.join(fit)}."
         )
+
+
+def _check_references(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
+    """A reference that trains experts of its own needs an algorithm for the benchmark's simulator."""
+    for name in experiment.methods:
+        algorithm = REFERENCES[name].algorithm if name in REFERENCES else None
+        if algorithm is not None and ALGORITHMS[algorithm].simulator != benchmark.simulator.name:
+            raise ConfigError(
+                f"{source.origin(('methods', name))}: methods.{name}: it trains {algorithm}, which makes no experts "
+                f"for {benchmark.name}. Leave it out, or give its benchmarks a file of their own."
+            )
 
 
 def _check_splits(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:

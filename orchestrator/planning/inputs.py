@@ -10,6 +10,7 @@ from hypogen import zoo
 from hypogen.benchmarks import Benchmark
 from hypogen.experts import ControllerAlgorithm, PopulationAlgorithm, SpecAlgorithm, get_algorithm
 from hypogen.generators import get_generator
+from hypogen.references import get_reference
 from hypogen.splits import Split
 from orchestrator.artifacts import (
     ControllerExperts,
@@ -95,14 +96,18 @@ def demonstrations_of(
 def reference_of(
     experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, split: Split, seed: int, method: str
 ) -> ReferenceArtifact:
-    """A reference method on the split with that seed."""
+    """A reference method on the split with that seed, with experts of its own where it trains some."""
+    settings, train = experiment.methods[method], specs_at(benchmark, split.train)
+    if (name := get_reference(method).algorithm) is not None:
+        experts = PopulationExperts(
+            benchmark=benchmark,
+            algorithm=name,
+            specs=train,
+            settings=get_algorithm(name).resolve(settings.training()),
+            seed=derive_seed("reference", experiment.seed, benchmark.name, method, seed),
+        )
     return ReferenceArtifact(
-        benchmark=benchmark,
-        method=method,
-        settings=experiment.methods[method],
-        experts=experts,
-        train=specs_at(benchmark, split.train),
-        split_seed=seed,
+        benchmark=benchmark, method=method, settings=settings, experts=experts, train=train, split_seed=seed
     )
 
 

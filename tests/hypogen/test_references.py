@@ -10,7 +10,7 @@ from hypogen import zoo
 from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from hypogen.demonstrations import Selectable
 from hypogen.experts.scripted import ScriptedPolicy
-from hypogen.policy import Policy
+from hypogen.policy import Policy, fold_condition
 from hypogen.references import REFERENCES, InterpolateSettings, NearestSettings, get_reference
 from hypogen.references.interpolate import neighbours
 from hypogen.rollouts import rollout
@@ -45,6 +45,8 @@ def act(policy: Selectable, benchmark: Benchmark) -> torch.Tensor:
 def test_every_reference_acts_at_every_benchmark_and_sees_training_specs_only(name: str, benchmark: Benchmark) -> None:
     reference, seen = get_reference(name), Seen(benchmark)
     train, test = split_of(benchmark)
+    if len(train) < 1 + train.shape[1]:
+        train = benchmark.grid[:: len(benchmark.grid) // 4]
     policy = reference.policy(benchmark, reference.settings(), train, seen, test)
     actions = act(policy, benchmark)
     assert policy.specs == len(test) and actions.shape == (len(test), benchmark.action_dim)
@@ -104,6 +106,28 @@ def test_averaged_weights_are_a_network_and_control_laws_have_none() -> None:
     assert get_reference("interpolate").policy(benchmark, InterpolateSettings(), train, laws, test).specs == len(test)
     with pytest.raises(ValueError, match="mix must be actions here"):
         get_reference("interpolate").policy(benchmark, settings, train, laws, test)
+
+
+def test_joint_is_exact_for_an_agent_that_is_told_the_spec() -> None:
+    """Oracle: a network on [spec, observation], folded at the training specs and at the test specs."""
+    benchmark = get_benchmark("walker-speed-length")
+    train, test = split_of(benchmark)
+    numbers = torch.Generator().manual_seed(0)
+    sizes = ((benchmark.observation_dim + 2, 16), (16, benchmark.action_dim))
+    weights = [torch.randn(out, inputs, generator=numbers) for inputs, out in sizes]
+    biases = [torch.randn(out, generator=numbers) for _, out in sizes]
+
+    def agent(specs: np.ndarray) -> Policy:
+        told = torch.from_numpy(benchmark.scale(specs)).float()
+        weight, bias = fold_condition(weights[0], biases[0], told)
+        rest = (weights[1].expand(len(specs), -1, -1), biases[1].expand(len(specs), -1))
+        return Policy((weight, rest[0]), (bias, rest[1]))
+
+    joint = get_reference("joint")
+    policy = joint.policy(benchmark, joint.settings(), train, agent, test)
+    torch.testing.assert_close(act(policy, benchmark), act(agent(test), benchmark), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="needs 3 training specs in general position"):
+        joint.policy(benchmark, joint.settings(), train[:2], agent, test)
 
 
 def test_an_unknown_reference_names_the_known_ones() -> None:

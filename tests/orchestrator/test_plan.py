@@ -2,11 +2,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hypogen.benchmarks import get_benchmark
-from orchestrator.artifacts import GeneratorArtifact, RolloutsArtifact
+from orchestrator.artifacts import GeneratorArtifact, PopulationExperts, ReferenceArtifact, RolloutsArtifact
 from orchestrator.artifacts.artifact import content_key, derive_seed
 from orchestrator.config.loading import expand, load
+from orchestrator.exceptions import ConfigError
 from orchestrator.planning.plan import Plan, build
 from tests.helpers.experiments import ROOT
 
@@ -166,3 +168,15 @@ def test_seeds_and_keys_are_what_they_always_were() -> None:
     assert derive_seed("evaluation", 0, "cheetah-speed", 3, 1) == 1304206292
     assert content_key("rollouts", 1, {"a": [1.5, "x"]}) == "d80db55279eaea97e45e"
     assert np.iinfo(np.int32).max >= derive_seed("anything")
+
+
+def test_joint_is_trained_on_the_training_specs_alone(tiny: Callable[..., Path]) -> None:
+    plan = plan_of(tiny(methods={"expert": {}, "nearest": {}, "joint": {"updates": 50}}))
+    acting = {run.method: run.acting for run in plan.runs.values()}
+    own, shared = (acting[name].experts for name in ("joint", "nearest") if isinstance(acting[name], ReferenceArtifact))
+    assert isinstance(own, PopulationExperts) and shared is acting["expert"]
+    assert own.specs == acting["joint"].train and own.settings.joint_fraction == 1.0 and own.settings.updates == 50
+    with pytest.raises(
+        ConfigError, match=r"tiny\.yaml:\d+: methods\.joint: it trains td3, which makes no experts"
+    ):
+        plan_of(tiny(benchmarks=["liftcube-damping"], experts={"algorithm": "scripted"}, methods=["joint"]))
