@@ -123,8 +123,9 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
                 os.environ.pop(variable, None)
         try:
             ray.init(address=address.value, **_env_for_workers(options))
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
-            raise UserError(f"Ray at {address.value} could not be used: {error}") from None
+        except Exception as error:  # Ray raises that very class where a node does not start in time
+            reason = str(error).splitlines()[0]
+            raise UserError(f"Ray at {address.value} could not be used: {reason} Give the same command again.") from None
     try:
         yield
     finally:
