@@ -125,7 +125,7 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
             ray.init(address=address.value, **_env_for_workers(options))
         except Exception as error:  # Ray raises that very class where a node does not start in time
             reason = str(error).splitlines()[0]
-            raise UserError(f"Ray at {address.value} could not be used: {reason} Give the same command again.") from None
+            raise UserError(f"Ray at {address.value} could not be used: {reason} Try the command again.") from None
     try:
         yield
     finally:

@@ -176,7 +176,5 @@ def test_joint_is_trained_on_the_training_specs_alone(tiny: Callable[..., Path])
     own, shared = (acting[name].experts for name in ("joint", "nearest") if isinstance(acting[name], ReferenceArtifact))
     assert isinstance(own, PopulationExperts) and shared is acting["expert"]
     assert own.specs == acting["joint"].train and own.settings.joint_fraction == 1.0 and own.settings.updates == 50
-    with pytest.raises(
-        ConfigError, match=r"tiny\.yaml:\d+: methods\.joint: it trains td3, which makes no experts"
-    ):
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: methods\.joint: it trains td3, which makes no experts"):
         plan_of(tiny(benchmarks=["liftcube-damping"], experts={"algorithm": "scripted"}, methods=["joint"]))
