@@ -25,7 +25,7 @@ RECIPE_OF = {
     "cheetah-speed": "fast",
     "cheetah-length": "joint",
     "cheetah-exact-speed": "pair",
-    "walker-exact-speed": "pair",
+    "walker-exact-speed": "brief_pair",
     "finger-speed": "fast",
     "finger-exact-speed": "few",
 }
