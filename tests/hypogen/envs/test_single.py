@@ -40,7 +40,8 @@ def test_a_single_environment_is_a_world_of_the_vector(name):
 
 
 def test_without_a_spec_the_defaults_hold():
-    assert gymnasium.make("hypogen/cheetah-length-v0").unwrapped.spec_values == {"speed": 10.0, "length": 0.5}
+    assert gymnasium.make("hypogen/cheetah-length-v0").unwrapped.spec_values == {"speed": 1.0, "length": 0.5}
+    assert gymnasium.make("hypogen/cheetah-length-at-10-v0").unwrapped.spec_values == {"speed": 10.0, "length": 0.5}
 
 
 def test_wrong_specs_and_actions():
