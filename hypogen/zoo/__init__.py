@@ -21,7 +21,14 @@ from hypogen.experts import Critic, Experts
 from hypogen.policy import Policy
 
 ROOT = Path(__file__).parent
-RECIPE_OF = {"cheetah-speed": "fast", "finger-speed": "fast", "cheetah-length": "joint", "finger-exact-speed": "few"}
+RECIPE_OF = {
+    "cheetah-speed": "fast",
+    "cheetah-length": "joint",
+    "cheetah-exact-speed": "pair",
+    "walker-exact-speed": "brief_pair",
+    "finger-speed": "fast",
+    "finger-exact-speed": "few",
+}
 """Recipe of a benchmark's experts by the benchmark's name; ``brief`` for all others."""
 _CARD = "card.json"
 _CONTENT = ("actor.safetensors", "critic.safetensors", "experts.json")
