@@ -123,7 +123,8 @@ def fit(
     before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written, so
         that its own output exists wherever training continues.
     until: number of the settings' epochs after which to stop, for a later call to continue from the checkpoint.
-    stop: function called after every epoch except the last; True ends the training with a checkpoint and Stopped.
+    stop: function called after every step except the last; True ends the training with a checkpoint and Stopped, in the
+        middle of an epoch if need be. Checkpoints that are due are written there as well.
 
     Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` returns True, ValueError for
     demonstrations that do not fit the settings or a checkpoint of another training.
@@ -136,9 +137,18 @@ def fit(
     end = settings.epochs if until is None else min(until, settings.epochs)
     if run.epoch > end:
         raise ValueError(f"checkpoint {checkpoint} is at epoch {run.epoch}, past the {end} asked for")
+
+    def between() -> None:
+        """Write a checkpoint between two steps of an epoch, where one is due or a stop is asked for."""
+        stopping = stop is not None and stop()
+        if files is not None and (stopping or files.due()):
+            files.save(run.state())
+        if stopping:
+            raise Stopped(f"training stopped in epoch {run.epoch + 1} of {settings.epochs}")
+
     while run.epoch < end:
         last = run.epoch + 1 == end
-        run.advance(check_parameters=last)
+        run.advance(check_parameters=last, between=between)
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
         stopping = not last and stop is not None and stop()
@@ -162,6 +172,7 @@ class _Run:
         self.optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate, fused=True)
         self.epoch = self.step = 0
         self.rows: list[Row] = []
+        self.within: dict[str, Any] | None = None
         specs, samples = self.data.rewards.shape
         at_once = settings.specs_at_once(specs)
         if settings.batch_size < at_once:
@@ -180,18 +191,31 @@ class _Run:
                 f"{type(generator).__name__} needs {generator.least_samples}: raise it, or set specs_per_batch"
             )
 
-    def advance(self, check_parameters: bool) -> None:
-        """Train for one epoch, and add its row to the curve if one is due."""
-        sums: dict[str, Tensor] = {}
-        steps = 0
+    def advance(self, check_parameters: bool, between: Callable[[], None]) -> None:
+        """Train for one epoch, or what is left of it, and add its row to the curve if one is due.
+
+        ``between`` is called where the epoch can be interrupted: `state` then holds how far it is.
+        """
+        parts, groups = self.settings.epoch_parts(*self.data.rewards.shape)
+        before = self.within or {"steps": 0, "sums": {}}
+        sums: dict[str, Tensor] = {name: value.to(self.device) for name, value in before["sums"].items()}
+        steps = int(before["steps"])
         # Forked, so that the random numbers of a method's losses depend on the epoch alone and no other draws change.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(_epoch_seed(self.seed, self.epoch))
-            for batch in self._batches():
-                self._set_learning_rate(self.step + steps)
-                for name, value in self._step(batch).items():
-                    sums[name] = sums.get(name, 0.0) + value
-                steps += 1
+            columns = self._order().tensor_split(parts, dim=1)
+            if self.within:
+                _set_random_state(self.within, self.device)
+            for part in range(steps // groups, parts):
+                for batch in self._batches(columns[part], groups):
+                    self._set_learning_rate(self.step + steps)
+                    for name, value in self._step(batch).items():
+                        sums[name] = sums.get(name, 0.0) + value
+                    steps += 1
+                if part + 1 < parts:
+                    self.within = {"steps": steps, "sums": dict(sums), **_random_state(self.device)}
+                    between()
+        self.within = None
         self.epoch += 1
         self.step += steps
         last = self.epoch == self.settings.epochs
@@ -224,14 +248,15 @@ class _Run:
         half = torch.from_numpy((grid.max(axis=0) - grid.min(axis=0)) / 2.0)
         return specs + self.settings.spec_noise * half * torch.randn(specs.shape, dtype=specs.dtype)
 
-    def _batches(self) -> Iterator[Batch]:
-        """Every sample of every spec once, in steps of `specs_per_batch` specs and nearly equal size."""
-        specs, samples = self.data.observations.shape[:2]
-        order = torch.rand(specs, samples).argsort(dim=1).to(self.device)
-        parts, groups = self.settings.epoch_parts(specs, samples)
-        for columns in order.tensor_split(parts, dim=1):
-            for rows in torch.randperm(specs).tensor_split(groups) if groups > 1 else [torch.arange(specs)]:
-                yield _pick(self.data, rows, columns)
+    def _order(self) -> Tensor:
+        """Samples of every spec in the order of this epoch [S, B]; its parts are steps of nearly equal size."""
+        return torch.rand(self.data.rewards.shape).argsort(dim=1).to(self.device)
+
+    def _batches(self, columns: Tensor, groups: int) -> Iterator[Batch]:
+        """The samples `columns` [S, B] of every spec once, in so many groups of specs."""
+        specs = len(columns)
+        for rows in torch.randperm(specs).tensor_split(groups) if groups > 1 else [torch.arange(specs)]:
+            yield _pick(self.data, rows, columns)
 
     def _check(self, losses: Row, parameters: bool) -> None:
         finite = all(np.isfinite(value) for value in losses.values())
@@ -252,6 +277,7 @@ class _Run:
             "rows": self.rows,
             "generator": self.generator.state_dict(),
             "optimizer": optimizer_state(self.optimizer),
+            **({"within": self.within} if self.within else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -259,6 +285,7 @@ class _Run:
         self.generator.load_state_dict(state["generator"])
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
+        self.within = state.get("within")
 
     def identity(self) -> Row:
         """Values that must be equal for a training to be continued."""
@@ -282,6 +309,18 @@ def _pick(data: Batch, rows: Tensor, columns: Tensor) -> Batch:
         data.values[index],
         data.continues[index],
     )
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's random numbers, on the CPU and on the device that trains."""
+    cuda = {"cuda_random": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"random": torch.get_rng_state(), **cuda}
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["random"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_random"].cpu(), device)
 
 
 def _describe(generator: Generator) -> str:

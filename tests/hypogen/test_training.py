@@ -32,6 +32,13 @@ def same(one, other) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def epoch_of(run):
+    """The batches of one epoch."""
+    parts, groups = run.settings.epoch_parts(*run.data.rewards.shape)
+    columns = run._order().tensor_split(parts, dim=1)
+    return [batch for part in columns for batch in run._batches(part, groups)]
+
+
 @pytest.mark.parametrize("method", GENERATORS)
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4])
 def test_a_killed_training_ends_in_the_same_bits(method, epoch, tmp_path):
@@ -53,14 +60,29 @@ def test_a_stopped_training_ends_in_the_same_bits(method, tmp_path):
     rare = replace(QUICK, checkpoint_every_s=1e6)
     undisturbed, path = tiny_generator(method), tmp_path / "checkpoint"
     rows = fit(undisturbed, tiny_demonstrations(), rare, seed=1)
-    for epoch, answers in ((1, [True]), (3, [False, True])):
-        seen, kept = [], []
-        watching = {"on_epoch": seen.append, "before_checkpoint": kept.append, "stop": iter(answers).__next__}
-        with pytest.raises(Stopped, match=f"after epoch {epoch} of 4"):
+    steps = rows[0]["step"]
+    assert steps > 1, "there is a middle of an epoch"
+    for asked, where in ((steps, "after epoch 1"), (steps + 1, "in epoch 3"), (steps - 1, "after epoch 3")):
+        seen, kept, answers = [], [], iter([False] * (asked - 1) + [True])
+        watching = {"on_epoch": seen.append, "before_checkpoint": kept.append, "stop": answers.__next__}
+        with pytest.raises(Stopped, match=f"{where} of 4"):
             fit(tiny_generator(method), tiny_demonstrations(), rare, 1, path, **watching)
-        assert seen[-1] == rows[epoch - 1] and kept[-1] == epoch, "the last epoch is reported like any other"
+        assert seen in (rows[:1], rows[1:2], rows[2:3]) and kept == [row["epoch"] for row in seen]
     resumed = tiny_generator(method, seed=99)
-    assert fit(resumed, tiny_demonstrations(), rare, 1, path, stop=lambda: pytest.fail("it is over")) == rows
+    assert fit(resumed, tiny_demonstrations(), rare, 1, path, stop=lambda: False) == rows
+    assert same(resumed, undisturbed)
+
+
+def test_with_groups_of_specs_and_noise_a_stop_within_an_epoch_changes_nothing(tmp_path):
+    settings = replace(QUICK, checkpoint_every_s=1e6, specs_per_batch=2, batch_size=20, spec_noise=0.1)
+    undisturbed, path = tiny_generator("pearl"), tmp_path / "checkpoint"
+    rows = fit(undisturbed, tiny_demonstrations(), settings, seed=1)
+    for _ in range(5):
+        answers = iter([False] * 2 + [True])
+        with pytest.raises(Stopped, match="in epoch"):
+            fit(tiny_generator("pearl"), tiny_demonstrations(), settings, 1, path, stop=answers.__next__)
+    resumed = tiny_generator("pearl", seed=99)
+    assert fit(resumed, tiny_demonstrations(), settings, 1, path) == rows
     assert same(resumed, undisturbed)
 
 
@@ -185,7 +207,7 @@ def test_an_epoch_meets_every_sample_once(specs_per_batch, batch_size):
     tagged = replace(demos, rewards=torch.arange(demos.rewards.numel()).reshape(demos.rewards.shape).float())
     settings = replace(QUICK, specs_per_batch=specs_per_batch, batch_size=batch_size)
     run = _Run(tiny_generator("cond_policy"), tagged, settings, 0, torch.device("cpu"))
-    batches = list(run._batches())
+    batches = epoch_of(run)
     seen = torch.cat([batch.rewards.flatten() for batch in batches])
     assert torch.equal(seen.sort().values, tagged.rewards.flatten())
     assert max(batch.rewards.numel() for batch in batches) <= batch_size
@@ -195,7 +217,7 @@ def test_an_epoch_meets_every_sample_once(specs_per_batch, batch_size):
         assert torch.equal(batch.observations[0, 0], first), "fields of a sample stay together"
         row = int(batch.rewards[0, 0]) // demos.rewards[0].numel()
         assert torch.equal(batch.specs[0], demos.specs[row])
-    assert not torch.equal(seen, torch.cat([batch.rewards.flatten() for batch in run._batches()]))
+    assert not torch.equal(seen, torch.cat([batch.rewards.flatten() for batch in epoch_of(run)]))
 
 
 @pytest.mark.parametrize("method", GENERATORS)
@@ -277,7 +299,7 @@ def test_only_real_steps_are_trained_on_and_every_spec_has_its_share():
         0,
         torch.device("cpu"),
     )
-    batches = list(run._batches())
+    batches = epoch_of(run)
     met = torch.cat([batch.rewards for batch in batches], dim=1)
     assert met.shape == (2, 30)  # as many of the second spec, which has 9 steps, as of the first
     for spec in range(2):
