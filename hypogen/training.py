@@ -137,23 +137,12 @@ def fit(
     end = settings.epochs if until is None else min(until, settings.epochs)
     if run.epoch > end:
         raise ValueError(f"checkpoint {checkpoint} is at epoch {run.epoch}, past the {end} asked for")
-
-    def between() -> None:
-        """Write a checkpoint between two steps of an epoch, where one is due or a stop is asked for."""
-        stopping = stop is not None and stop()
-        if files is not None and (stopping or files.due()):
-            files.save(run.state())
-        if stopping:
-            raise Stopped(f"training stopped in epoch {run.epoch + 1} of {settings.epochs}")
-
     while run.epoch < end:
         last = run.epoch + 1 == end
-        run.advance(check_parameters=last, between=between)
+        run.advance(check_parameters=last, between=lambda: run.pause(files, stop))
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
-        stopping = not last and stop is not None and stop()
-        if files is not None and (last or stopping or files.due()):
-            files.save(run.state())
+        stopping = run.keep(files, None if last else stop, now=last)
         if on_epoch is not None and run.rows and run.rows[-1]["epoch"] == run.epoch:
             on_epoch(dict(run.rows[-1]))
         if stopping:
@@ -223,6 +212,18 @@ class _Run:
         self._check(losses, check_parameters)
         if last or self.epoch % self.settings.log_every == 0:
             self.rows.append({"epoch": self.epoch, "step": self.step, **losses})
+
+    def keep(self, files: Checkpoint | None, stop: Callable[[], bool] | None, now: bool = False) -> bool:
+        """Write a checkpoint, if one is wanted `now`, due, or needed since `stop` says to stop; whether it does."""
+        stopping = stop is not None and stop()
+        if files is not None and (now or stopping or files.due()):
+            files.save(self.state())
+        return stopping
+
+    def pause(self, files: Checkpoint | None, stop: Callable[[], bool] | None) -> None:
+        """The same between two steps of an epoch. Raises Stopped."""
+        if self.keep(files, stop):
+            raise Stopped(f"training stopped in epoch {self.epoch + 1} of {self.settings.epochs}")
 
     def _set_learning_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:

@@ -116,6 +116,7 @@ def sweep(
         if (state := _made(plan, store)) is not None:
             return _close(state, session)
     with connected(where):
+        stop.install()  # Ray takes the signals when it starts
         console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
         if found is None:
             found = search.run(source, session)

@@ -48,7 +48,12 @@ class ResultStore:
         schema = _schema(table)
         path = self._path(schema, key)
         content = _encode(to_table(schema, rows))
-        present = self._read(path)
+        try:
+            present = self._read(path)
+        except ResultsError:
+            if not (replace or not schema.deterministic):
+                raise
+            present = None  # whatever is there cannot be read, and gives way
         if present is not None and _holds(present, schema, content):
             return
         if present is not None and schema.deterministic and not replace:
@@ -134,8 +139,11 @@ class ResultStore:
                 return pq.read_table(file, page_checksum_verification=True)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise ResultsError(f"cannot read results in {self.root}: {error}") from error
+        except (OSError, pa.ArrowException) as error:
+            raise ResultsError(
+                f"cannot read {path}: {str(error).splitlines()[0]}. If it is damaged, "
+                "`python -m orchestrator.store check --repair` sets it aside"
+            ) from error
 
     def _publish(self, path: str, content: bytes) -> None:
         folder, name = path.rsplit("/", 1)

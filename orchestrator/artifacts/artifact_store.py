@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow.fs as pafs
 
@@ -124,8 +125,7 @@ class Store:
         source, parent = f"{self.root}/artifacts/{kind}/{key}", f"{self.root}/{DAMAGED}/{kind}"
         if self.fs.get_file_info(source).type == pafs.FileType.NotFound:
             return "nowhere, since it is gone"
-        taken = self.fs.get_file_info(pafs.FileSelector(parent, allow_not_found=True))
-        target = f"{parent}/{key}-{sum(info.base_name.startswith(key) for info in taken)}"
+        target = f"{parent}/{key}-{uuid4().hex[:8]}"
         self._checked.discard((kind, key))
         self.fs.create_dir(parent, recursive=True)
         if self.local:

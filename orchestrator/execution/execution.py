@@ -150,10 +150,10 @@ class _Execution:
     def _lose(self, found: Damaged) -> None:
         """Set a damaged artifact aside, to be made again; one that is damaged ever again fails."""
         state = self._state
-        self._losses[found.key] += 1
-        if found.key not in state.plan.artifacts or self._losses[found.key] > LOSSES:
+        if found.key not in state.plan.artifacts or self._losses[found.key] == LOSSES:
             raise UserError(f"{found}. Run `python -m orchestrator.store check` on {state.store.given}.")
-        if state.is_there(state.plan.artifacts[found.key]):
+        if state.is_there(state.plan.artifacts[found.key]):  # several may meet the same damage
+            self._losses[found.key] += 1
             where = state.store.set_aside(found.kind, found.key)
             self._watcher.damaged(f"{state.plan.name(found.key)}: {found.reason}; set aside in {where}")
             state.lose(found.key)

@@ -41,11 +41,12 @@ def write_run(store: Store, run: Run) -> None:
     assert isinstance(steps, int) and isinstance(parameters, int)
     candidates = _candidates(store, run)
     chosen = _selected(run, candidates)
-    results.write("episodes", run.key, [episode.row for episode in candidates[chosen]])
-    results.write("curves", run.key, curve_rows(store, run, candidates, chosen, steps))
+    # Rows of a run that is not complete, perhaps of artifacts that were made again elsewhere, give way.
+    results.write("episodes", run.key, [episode.row for episode in candidates[chosen]], replace=True)
+    results.write("curves", run.key, curve_rows(store, run, candidates, chosen, steps), replace=True)
     as_text = {name: json.dumps(run.columns[name], sort_keys=True) for name in ("settings", "overrides")}
     row = {**run.columns, **as_text, "steps": steps, "parameters": parameters}
-    results.write("runs", run.key, [{"run": run.key, **row, "artifact": run.acting.key}])
+    results.write("runs", run.key, [{"run": run.key, **row, "artifact": run.acting.key}], replace=True)
 
 
 def _candidates(store: Store, run: Run) -> dict[int, list[Episode]]:

@@ -88,8 +88,13 @@ class ExecutionState:
         """Note that an artifact is not there after all: it, and whatever it needs and is gone, is to be made again."""
         self._stored.discard(key)
         self.made.discard(key)
-        again = {*self.missing, *self._closure([self.plan.artifacts[key]])}
+        back = self._closure([self.plan.artifacts[key]])
+        again = {*self.missing, *back}
         self.missing = {known: artifact for known, artifact in self.plan.artifacts.items() if known in again}
+        for known, artifact in back.items():
+            failed = next((parent.key for parent in artifact.inputs if parent.key in self.failures), None)
+            if failed is not None and known not in self.failures:
+                self.fail(known, f"needs {self.plan.name(failed)}, which failed")
 
     def release(self, key: str) -> None:
         """Put an artifact back into the queue: whoever made it is gone."""
