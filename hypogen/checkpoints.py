@@ -22,6 +22,10 @@ from torch import Tensor
 FILE = "state.safetensors"
 
 
+class UnreadableCheckpoint(ValueError):
+    """A checkpoint is there and cannot be read."""
+
+
 class Checkpoint:
     """A folder with the last state of one training; it is made when the first state is saved.
 
@@ -58,7 +62,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The last state, with every array as a tensor on the CPU; None where there is none.
 
-        Raises ValueError for a state that cannot be read, or that belongs to another training.
+        Raises UnreadableCheckpoint for a state that cannot be read, ValueError for that of another training.
         """
         path = self.folder / FILE
         if not path.exists() and not self.folder.is_file():
@@ -69,7 +73,7 @@ class Checkpoint:
                 identity, values = json.loads(header["identity"]), json.loads(header["values"])
                 state = _join({name: file.get_tensor(name).clone() for name in file.keys()}, values)  # noqa: SIM118 - no mapping
         except Exception as error:  # the library has errors of its own beside those of files and JSON
-            raise ValueError(
+            raise UnreadableCheckpoint(
                 f"checkpoint {self.folder} cannot be read ({error}); delete it to train from the start"
             ) from error
         self._require_same(identity)

@@ -81,7 +81,7 @@ class ResultStore:
             content = self._read(self._path(schema, key))
             to_table(schema, [] if content is None else content.to_pylist())
         except (ResultsError, pa.ArrowException, ValueError) as error:
-            return str(error).splitlines()[0]
+            return str(error.__cause__ or error).splitlines()[0]
         return None
 
     def set_aside(self, table: str, key: str, folder: str) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -29,7 +28,7 @@ from uuid import uuid4
 import pyarrow.fs as pafs
 
 from hypogen.checkpoints import sync
-from orchestrator.artifacts.integrity import MANIFEST, damage, seal
+from orchestrator.artifacts.integrity import MANIFEST, damage, opened, seal
 from orchestrator.exceptions import Damaged, UserError
 
 DAMAGED = "damaged"
@@ -118,6 +117,7 @@ class Store:
         if not self.local and not (target / MANIFEST).exists() and self.exists(kind, key):
             with self._staging(kind, key) as staging:
                 pafs.copy_files(f"{self.root}/artifacts/{kind}/{key}", str(staging), source_filesystem=self.fs)
+                shutil.rmtree(target, ignore_errors=True)  # a copy that lost its manifest
                 _move(staging, target)
 
     def set_aside(self, kind: str, key: str) -> str:
@@ -141,20 +141,28 @@ class Store:
         with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
             text = stream.read()
         try:
-            manifest: dict[str, object] = json.loads(text)
-        except ValueError:
-            raise Damaged(kind, key, f"{MANIFEST} cannot be read") from None
-        return manifest
+            return opened(text)
+        except ValueError as error:
+            raise Damaged(kind, key, str(error)) from None
 
     def problems(self, kinds: Iterable[str]) -> Iterator[Damaged]:
         """All damaged artifacts of some kinds; every file is read."""
         for kind in kinds:
             infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
             for key in sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory):
+                if not self.local:  # the files that count are those on the bucket, once their manifest is there
+                    shutil.rmtree(self._cache / "artifacts" / kind / key, ignore_errors=True)
+                    if not self.exists(kind, key):
+                        continue
                 try:
                     self.folder(kind, key)
                 except Damaged as found:
                     yield found
+
+    @property
+    def aside(self) -> Path:
+        """The local folder that damaged checkpoints are moved to."""
+        return self._cache / DAMAGED
 
     def workspaces(self, kind: str) -> Path:
         """The local folder that holds the checkpoints of a kind's unfinished artifacts."""
@@ -171,8 +179,8 @@ class Store:
         with self._claim(kind, key):
             if self.exists(kind, key):
                 return False
-            if self.fs.get_file_info(f"{self.root}/artifacts/{kind}/{key}").type == pafs.FileType.Directory:
-                self.set_aside(kind, key)  # it has lost its manifest
+            if self.local and Path(self.root, "artifacts", kind, key).exists():
+                self.set_aside(kind, key)  # it has lost its manifest; on a bucket somebody may be uploading it
             self._sweep_staging(kind, key)
             workspace = Workspace(self, kind, key)
             with self._staging(kind, key) as staging:
@@ -253,6 +261,16 @@ class Workspace:
         remote = f"{self._remote}/{file.relative_to(self.folder).as_posix()}"
         self._store.fs.create_dir(remote.rpartition("/")[0], recursive=True)
         pafs.copy_files(str(file), remote, destination_filesystem=self._store.fs)
+
+    def set_aside(self) -> None:
+        """Move the checkpoints out of the way, and begin with none."""
+        target = self._store.aside / "work" / f"{self.folder.name}-{uuid4().hex[:8]}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.rename(target)
+        self.folder.mkdir()
+        if not self._store.local:
+            with contextlib.suppress(OSError):
+                self._store.fs.delete_dir(self._remote)
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

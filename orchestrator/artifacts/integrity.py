@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hypogen.checkpoints import sync
 
 MANIFEST = "artifact.json"
+DIGEST = "digest"
+"""Entry of the manifest with the SHA-256 of all its other entries."""
 FILES = "files"
 """Entry of the manifest with the size and digest of every other file."""
 
@@ -25,10 +28,31 @@ def seal(folder: Path, manifest: Mapping[str, object]) -> None:
     described = describe(folder)
     for name in described:
         sync(folder / name)
-    path = folder / MANIFEST
-    path.write_text(json.dumps({**manifest, FILES: described}, indent=1, sort_keys=True))
+    path, whole = folder / MANIFEST, {**manifest, FILES: described}
+    path.write_text(json.dumps({**whole, DIGEST: _digest(whole)}, indent=1, sort_keys=True))
     sync(path)
     sync(folder)
+
+
+def opened(text: str | bytes) -> dict[str, object]:
+    """The manifest in a text, without its digest. ValueError, in one line, where it is not as it was written.
+
+    Manifests from before digests were kept are only parsed.
+    """
+    try:
+        manifest = json.loads(text)
+    except ValueError:
+        raise ValueError(f"{MANIFEST} cannot be read") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get(FILES, {}), dict):
+        raise ValueError(f"{MANIFEST} is no manifest")
+    written = manifest.pop(DIGEST, None)
+    if written is not None and written != _digest(manifest):
+        raise ValueError(f"{MANIFEST} does not have its digest")
+    return manifest
+
+
+def _digest(manifest: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def damage(folder: Path) -> str | None:
@@ -37,13 +61,11 @@ def damage(folder: Path) -> str | None:
     Artifacts from before digests were kept are checked for a readable manifest only.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest: dict[str, Any] = opened((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (ValueError, OSError):
-        return f"{MANIFEST} cannot be read"
-    if not isinstance(manifest, dict):
-        return f"{MANIFEST} is no manifest"
+    except (ValueError, OSError) as error:
+        return str(error)
     for name, expected in manifest.get(FILES, {}).items():
         file = folder / name
         if not file.is_file():

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import torch
 
+from hypogen.checkpoints import UnreadableCheckpoint
 from orchestrator.artifacts.artifact import Artifact, Task
 from orchestrator.artifacts.artifact_store import Store, Workspace
 from orchestrator.artifacts.manifest import Manifest
+from orchestrator.exceptions import Damaged
 
 Report = Callable[[dict[str, float]], None]
 
@@ -57,7 +59,11 @@ def make(
 
         task = Task(workspace.folder, threads, device, throttled(progress), stop)
         try:
-            summary = artifact.make(store, folder, task)
+            try:
+                summary = artifact.make(store, folder, task)
+            except UnreadableCheckpoint:  # of a disk that lost it, or of other code: from the start, then
+                workspace.set_aside()
+                summary = artifact.make(store, folder, task)
         finally:
             workspace.sync()  # a training that was stopped has just left a checkpoint
         return dataclasses.replace(manifest, summary=summary).fields()
@@ -72,6 +78,16 @@ def make_all(store: Store, artifacts: Iterable[Artifact], *, threads: int = 1, d
     """Make artifacts and whatever they are made of, one after the other, in this process."""
     for artifact in in_order(artifacts):
         make(store, artifact, threads=threads, device=device)
+
+
+def discard_damaged(store: Store, artifacts: Iterable[Artifact]) -> None:
+    """Set aside whatever is damaged among artifacts and all that they are made of."""
+    for artifact in in_order(artifacts):
+        if store.exists(artifact.kind, artifact.key):
+            try:
+                artifact.folder(store)
+            except Damaged as found:
+                store.set_aside(found.kind, found.key)
 
 
 def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:

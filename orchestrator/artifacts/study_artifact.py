@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.artifacts.artifact import Content, Json, content_key
 from orchestrator.artifacts.artifact_store import Store, Workspace
 from orchestrator.artifacts.manifest import Manifest
+from orchestrator.exceptions import Damaged
 
 KIND, VERSION = "study", 1
 TRIALS = "trials.json"
@@ -47,8 +48,14 @@ class StudyArtifact:
         return content_key(KIND, VERSION, self.content)
 
     def stored(self, store: Store) -> Settings | None:
-        """The best settings, if the search has ended."""
-        return self.best(store) if store.exists(KIND, self.key) else None
+        """The best settings, if the search has ended; a damaged study is set aside, and its search runs again."""
+        if not store.exists(KIND, self.key):
+            return None
+        try:
+            return self.best(store)
+        except Damaged:
+            store.set_aside(KIND, self.key)
+            return None
 
     def best(self, store: Store) -> Settings:
         """The best settings of a stored study."""

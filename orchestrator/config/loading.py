@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ def _read(path: Path) -> tuple[YamlSource, Mapping[str, Json]]:
     if not isinstance(profiles, Mapping):
         raise ConfigError(f"{source.origin(('profiles',))}: profiles: write them as `name: {{setting: value}}` lines.")
     source.data.setdefault("name", path.stem)
-    return source, profiles
+    return source, {str(name): settings for name, settings in profiles.items()}
 
 
 def _with_profile(source: YamlSource, profiles: Mapping[str, Json], name: str) -> YamlSource:
@@ -97,7 +96,7 @@ def _assign(source: YamlSource, assignments: list[str]) -> None:
         if setting.effect is not Effect.NOTHING or setting.path[0] in ("grid", "search"):
             changes[".".join(setting.path)] = value
     if changes and source.data["name"] == before:
-        text = json.dumps(changes, sort_keys=True, default=str)
+        text = repr(sorted((name, repr(value)) for name, value in changes.items()))
         source.data["name"] = f"{before}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
@@ -109,6 +108,14 @@ def expand(source: YamlSource) -> list[Cell]:
         raise ConfigError(f"{source.origin(('grid',))}: grid: write it as `setting: [values]` lines.")
     first = check(base)
     settings = {str(key): Setting.parse(str(key)) for key in grid}
+    for name, setting in settings.items():
+        twice = [other for other, known in settings.items() if known == setting and other != name]
+        searched = [other for other in (first.search.space if first.search else ()) if Setting.parse(other) == setting]
+        if twice or searched:
+            raise ConfigError(
+                f"{source.origin(('grid', name))}: grid.{name}: the same setting as {(twice or searched)[0]} "
+                f"{'here' if twice else 'under search.space'}. Keep one of them."
+            )
     for (name, setting), values in zip(settings.items(), grid.values(), strict=True):
         where = source.origin(("grid", name))
         if not isinstance(values, list) or not values:

@@ -28,6 +28,7 @@ from rich.markup import escape
 
 from hypogen import training
 from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.errors import Stopped
 from hypogen.generators import FewShotGenerator, get_generator
 from hypogen.rollouts import rollout
 from hypogen.splits import random_split
@@ -36,7 +37,7 @@ from orchestrator.artifacts.artifact import Content, Json, Specs, content_key, d
 from orchestrator.artifacts.artifact_store import Store, Workspace, write_text
 from orchestrator.artifacts.demonstrations_artifact import keys, load_demonstrations
 from orchestrator.artifacts.generator_artifact import Method
-from orchestrator.artifacts.making import in_order, make
+from orchestrator.artifacts.making import discard_damaged, in_order, make
 from orchestrator.artifacts.study_artifact import Outcome, Settings, StudyArtifact
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check
@@ -173,6 +174,7 @@ def run(source: YamlSource, session: Session) -> YamlSource:
     assert experiment.search is not None
     shared = shared_inputs(experiment, experiment.search)
     plan = Plan(experiment)
+    discard_damaged(store, shared)
     for artifact in shared:
         plan.add(artifact)
     failures = session.execute(plan, wanted=shared).failures
@@ -310,6 +312,13 @@ class Keeper(Callback):
 
 def search_trial(config: dict[str, Json], task: TrialTask) -> None:
     """A Tune trial: train every fold up to each rung, report the mean return on the held-out specs there."""
+    try:
+        _try_settings(config, task)
+    except Stopped:
+        tune.report({"stopped": True})
+
+
+def _try_settings(config: dict[str, Json], task: TrialTask) -> None:
     store, stop = Store(task.storage), asking(task.switch)
     torch.set_num_threads(task.threads)
     point = task.source.copy()
@@ -318,7 +327,9 @@ def search_trial(config: dict[str, Json], task: TrialTask) -> None:
     assert search is not None
     experiment = check(with_settings(point, config))
     found = folds(experiment, search)
-    for artifact in in_order(shown for fold in found for shown in fold.demonstrations):
+    shown = [shown for fold in found for shown in fold.demonstrations]
+    discard_damaged(store, shown)
+    for artifact in in_order(shown):
         make(store, artifact, threads=task.threads, device=task.device, stop=stop)
     fits = [FoldTraining(store, task, fold, search.episodes, stop) for fold in found]
     rungs = rung_epochs(experiment.training.epochs, search.rungs, search.reduction)

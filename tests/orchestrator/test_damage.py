@@ -14,8 +14,11 @@ import orchestrator.store
 from orchestrator.artifacts import DemonstrationsArtifact, GeneratorArtifact, PopulationExperts
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.integrity import MANIFEST
+from orchestrator.artifacts.making import make
+from orchestrator.artifacts.study_artifact import Outcome, StudyArtifact
 from orchestrator.config.loading import expand, load
 from orchestrator.exceptions import Damaged
+from orchestrator.execution.state import ExecutionState
 from orchestrator.planning.plan import Plan, build
 from results import ResultStore
 from tests.helpers.experiments import TINY, sweep, tables
@@ -76,10 +79,7 @@ FILES = ("demonstrations.safetensors", "policy.safetensors", "actor.safetensors"
 def test_every_harm_to_every_file_of_an_artifact_is_seen(damaged: Path, name: str, harm: str) -> None:
     file = sorted(damaged.glob(f"artifacts/*/*/{name}"))[0]
     kind, key = file.parts[-3:-1]
-    if (name, harm) == (MANIFEST, "flipped"):
-        file.write_text(file.read_text().replace("{", "[", 1))
-    else:
-        HARMS[harm](file)
+    HARMS[harm](file)
     store = Store(str(damaged))
     (found,) = store.problems([kind])
     assert isinstance(found, Damaged) and (found.kind, found.key) == (kind, key)
@@ -156,3 +156,53 @@ def test_a_repaired_storage_ends_in_the_same_tables(undisturbed: Path, damaged: 
     done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, "--address", "local")
     assert done.returncode == 0, done.stdout + done.stderr
     assert tables(damaged) == tables(undisturbed)
+
+
+def test_many_tasks_that_meet_one_damage_make_it_again(undisturbed: Path, damaged: Path, plan: Plan) -> None:
+    """Eight actors at once find the experts damaged that all of their rollouts need."""
+    store = Store(str(damaged))
+    for run in plan.runs.values():
+        forget(damaged, run.key)
+        for rollouts in run.rollouts:
+            shutil.rmtree(rollouts.folder(store))
+    for artifact in plan.artifacts.values():
+        if isinstance(artifact, DemonstrationsArtifact):
+            shutil.rmtree(artifact.folder(store))
+        if isinstance(artifact, PopulationExperts):
+            flip(artifact.folder(store) / "actor.safetensors")
+    words = ["--set", "resources.rollout.workers=8", "--address", "local"]
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tables(damaged) == tables(undisturbed)
+
+
+def test_nothing_waits_for_what_is_damaged_below_a_failure(undisturbed: Path, damaged: Path, plan: Plan) -> None:
+    experts, *_ = (artifact for artifact in plan.artifacts.values() if isinstance(artifact, PopulationExperts))
+    shown, *_ = (artifact for artifact in plan.artifacts.values() if isinstance(artifact, DemonstrationsArtifact))
+    store = Store(str(damaged))
+    for run in plan.runs.values():
+        forget(damaged, run.key)
+    shutil.rmtree(experts.folder(store))
+    state = ExecutionState(plan, store, wanted=[experts])
+    state.fail(experts.key, "for good")
+    state.lose(shown.key)
+    assert shown.key in state.failures and state.finished()
+
+
+def test_a_damaged_study_and_a_damaged_checkpoint_begin_again(tmp_path: Path, plan: Plan) -> None:
+    store, settings = Store(str(tmp_path)), {"training.learning_rate": 1e-4}
+    study = StudyArtifact({"search": "some"}, ())
+    assert study.make(store, lambda workspace: [Outcome(dict(settings), 1.0, 2, True)]) == settings
+    manifest = study_folder(store, study) / MANIFEST
+    manifest.write_text(manifest.read_text().replace("0.0001", "0.1000"))
+    assert study.stored(store) is None and not store.exists("study", study.key)
+    (experts,) = (artifact for artifact in plan.artifacts.values() if isinstance(artifact, PopulationExperts))
+    left = store.workspaces("experts") / experts.key / "state.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a state")
+    assert make(store, experts)
+    assert list((tmp_path / "damaged" / "work").glob("*/state.safetensors"))
+
+
+def study_folder(store: Store, study: StudyArtifact) -> Path:
+    return store.folder("study", study.key)

@@ -123,6 +123,7 @@ WRONG = [
     ("grid: {training.epochs: 3}", "grid.training.epochs", "list of at least one value"),
     ("grid: {hypogen.blocks: [1, 0]}", "methods.hypogen.blocks", "at least 1"),
     ("grid: {table: [main]}", "table", "changes nothing"),
+    ("grid: {hypogen.blocks: [1], methods.hypogen.blocks: [3]}", "grid.hypogen.blocks", "the same setting as"),
     ("seed: -1", "seed", "greater than or equal to 0"),
     ("policy: {layers: 0}", "policy.layers", "at least 1"),
     ("name: a b", "name", "pattern"),
@@ -222,6 +223,8 @@ def test_profiles_that_are_not_used_are_checked_too(tiny: Callable[..., Path]) -
     assert cases(path, "good")
     with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: trainin: unknown key 'trainin': did you mean 'training'"):
         check_profiles(path)
+    check_profiles(tiny(profiles={1: {"training.epochs": 1}}))
+    assert cases(tiny(profiles={1: {"training.epochs": 1}}), "1")[0].experiment.name == "tiny-1"
     for file in FILES:
         check_profiles(file)
 
