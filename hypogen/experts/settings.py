@@ -172,9 +172,7 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
         "brief": dataclasses.replace(_JOINT, updates=40_000),
         "pair": dataclasses.replace(_JOINT, joint_agents=2),
         "brief_pair": dataclasses.replace(_JOINT, updates=40_000, joint_agents=2),
-        "few": dataclasses.replace(
-            _JOINT, updates=40_000, joint_agents=2, joint_batch_size=32, environments=4, replay_capacity=20_000
-        ),
+        "few": dataclasses.replace(_JOINT, joint_agents=2, joint_batch_size=32, environments=4, replay_capacity=20_000),
     }
 )
 """Settings by name: the paper's own, and ours, which trade the paper's updates for shared experience.
@@ -184,9 +182,9 @@ expert is what its agent is at its spec. On cheetah-speed the updates after the 
 evaluations from 896 to 898, and they take several times as long as those before; where lengths vary, specs share no
 transitions once they have parted. ``brief`` is ``joint`` with two thirds of the updates. ``pair`` is ``joint`` with one
 agent per direction, which learns the low speeds first and the high ones from there: an agent of high exact speeds alone
-finds no reward; ``brief_pair`` is the brief one of these. ``few`` is the same for a grid of about ten specs, with four
-worlds for each and fewer updates. ``independent`` has the budget of ``fast``, but its experts share nothing from the
-first update on: own weights, own transitions, own random numbers.
+finds no reward; ``brief_pair`` is the brief one of these. ``few`` is ``pair`` for a grid of about ten specs, with four
+worlds for each. ``independent`` has the budget of ``fast``, but its experts share nothing from the first update on: own
+weights, own transitions, own random numbers.
 """
 
 
