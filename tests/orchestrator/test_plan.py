@@ -52,7 +52,7 @@ def test_the_experiments_on_cheetah_speed_make_nothing_twice() -> None:
     whole = kinds(plan_of(folder / "table1.yaml", "laptop", "benchmarks=[cheetah-speed]"))
     for name in ("probes", "figure4", "capacity"):
         part = kinds(plan_of(folder / f"{name}.yaml", "laptop"))
-        assert part["experts"] == whole["experts"]
+        assert part["experts"] <= whole["experts"], "joint alone trains some of its own"
         shared = len(part["generator"] & whole["generator"])
         assert shared == (5 if name == "capacity" else 0), (
             "but for HyPoGen, each method at its own size on the one split"
