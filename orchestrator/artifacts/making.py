@@ -74,10 +74,17 @@ def make(
     return made
 
 
-def make_all(store: Store, artifacts: Iterable[Artifact], *, threads: int = 1, device: str = "cpu") -> None:
-    """Make artifacts and whatever they are made of, one after the other, in this process."""
+def make_all(
+    store: Store,
+    artifacts: Iterable[Artifact],
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    stop: Callable[[], bool] = never,
+) -> None:
+    """Make artifacts and whatever they are made of, one after the other, in this process; see ``make``."""
     for artifact in in_order(artifacts):
-        make(store, artifact, threads=threads, device=device)
+        make(store, artifact, threads=threads, device=device, stop=stop)
 
 
 def discard_damaged(store: Store, artifacts: Iterable[Artifact]) -> None:

@@ -37,7 +37,7 @@ from orchestrator.artifacts.artifact import Content, Json, Specs, content_key, d
 from orchestrator.artifacts.artifact_store import Store, Workspace, write_text
 from orchestrator.artifacts.demonstrations_artifact import keys, load_demonstrations
 from orchestrator.artifacts.generator_artifact import Method
-from orchestrator.artifacts.making import discard_damaged, in_order, make
+from orchestrator.artifacts.making import discard_damaged, make_all
 from orchestrator.artifacts.study_artifact import Outcome, Settings, StudyArtifact
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check
@@ -329,8 +329,7 @@ def _try_settings(config: dict[str, Json], task: TrialTask) -> None:
     found = folds(experiment, search)
     shown = [shown for fold in found for shown in fold.demonstrations]
     discard_damaged(store, shown)
-    for artifact in in_order(shown):
-        make(store, artifact, threads=task.threads, device=task.device, stop=stop)
+    make_all(store, shown, threads=task.threads, device=task.device, stop=stop)
     fits = [FoldTraining(store, task, fold, search.episodes, stop) for fold in found]
     rungs = rung_epochs(experiment.training.epochs, search.rungs, search.reduction)
     for rung, epochs in enumerate(rungs, start=1):
