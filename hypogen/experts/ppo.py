@@ -7,6 +7,7 @@ RLlib's are pickles.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.checkpoints import Checkpoint, load_optimizer_state, optimizer_state
 from hypogen.errors import Diverged, Stopped
+from hypogen.experts.cloning import clone
 from hypogen.experts.settings import PPOSettings
 from hypogen.experts.trained import Critic, Experts
 from hypogen.policy import Policy, PolicyShape
@@ -87,6 +89,8 @@ def train(
             training.restore(state)
         elif start is not None:
             _set_weights(algorithm, start)
+        elif settings.start == "cloned":
+            _clone_weights(algorithm, entry, point, settings, seed, threads, stop)
         return training.run(files, on_progress, stop)
     finally:
         algorithm.stop()
@@ -284,6 +288,32 @@ def _set_weights(algorithm: Any, expert: Experts) -> None:
             inputs = weights[f"{place}.weight"].shape[1]  # the value function has no action input
             weights[f"{place}.weight"], weights[f"{place}.bias"] = weight[0, :, :inputs], bias[0]
     _send_weights(algorithm, weights)
+
+
+def _clone_weights(
+    algorithm: Any,
+    benchmark: Benchmark,
+    spec: npt.NDArray[np.float64],
+    settings: PPOSettings,
+    seed: int,
+    threads: int,
+    stop: Callable[[], bool] | None,
+) -> None:
+    """Start from networks that imitate the scripted controller."""
+    module = copy.deepcopy(algorithm.get_module())
+    clone(
+        benchmark.name,
+        spec,
+        module.actor,
+        module.critic,
+        settings.clone_episodes,
+        settings.clone_epochs,
+        settings.discount,
+        seed,
+        threads,
+        stop,
+    )
+    _send_weights(algorithm, module.state_dict())
 
 
 def _send_weights(algorithm: Any, weights: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,9 @@
 The action is a function of the observation and the spec alone, without memory of phases, so that a policy can imitate
 it. The tool moves above the cube and turns until the fingers face two sides, descends as it becomes aligned, and
 closes. Once the fingers hold the cube, the tool moves it up (LiftCube) or to the goal (PickCube). The tool points down
-unless the wrist would be out of the arm's reach; then it leans outwards as far as necessary. Everything is computed in
+unless the wrist would be out of the arm's reach; then it leans outwards as far as necessary. A joint approaches its
+target at stiffness / damping of what is left per second, so an arm that is slower than the default one is told to go
+proportionally further, and starts to slow down at the same distance. Everything is computed in
 float64, number by number, so that an action does not depend on how many others are computed with it.
 
 Vectors are arrays [S, E, 3] in metres, in ManiSkill2's world frame.
@@ -23,7 +25,7 @@ from hypogen.benchmarks import get_benchmark
 
 Array = npt.NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 """Version of the law, to be raised when it changes: demonstrations of another one get new keys in an artifact store."""
 STEP = 0.1
 """Displacement (m) and rotation (rad) of the tool by a full action: ManiSkill2's ``pd_ee_delta_pose``."""
@@ -38,6 +40,8 @@ LOWEST_M = 0.014
 _SHOULDER_M = 0.333
 _FLANGE_M, _HAND_M = 0.107, 0.1034
 _WRIST_OFFSET_M = 0.088
+_DELAY_S = 100 / 1000
+"""Damping over stiffness of the default arm; with gains above 1 an arm that is as fast, or faster, would overshoot."""
 _REACH_M = 0.68
 """Distance from shoulder to wrist, slightly less than the limit of the elbow allows (0.695)."""
 
@@ -60,6 +64,8 @@ class ScriptedPolicy:
         self._carries = entry.environment == "pickcube"
         self._half_size = np.array([value["cube_size"] for value in values])[:, None]  # [S, 1] m
         self._ratio = np.array([value["arm_length"] for value in values])[:, None]  # [S, 1]
+        delay = np.array([value["damping"] / value["stiffness"] for value in values])  # s
+        self._gain = np.maximum(1, delay / _DELAY_S)[:, None, None]
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Actions [S, E, 7] for observations [S, E, D]."""
@@ -86,7 +92,7 @@ class ScriptedPolicy:
         end = np.where(held, aim, _with_height(seen.cube, lowest))
         move = self._within_reach(seen, aim - seen.tool)
         rotation = _rotation(seen, self._lean(seen, end), np.where(gripped, 0.0, turn))
-        return _action(seen, move, rotation, around | gripped)
+        return _action(seen, self._gain * move, self._gain * rotation, around | gripped)
 
     def _destination(self, seen: _Seen) -> Array:
         """Target position of a held cube."""

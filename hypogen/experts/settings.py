@@ -169,6 +169,7 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
         "fast": _FAST,
         "independent": dataclasses.replace(_FAST, joint_fraction=0.0, shared_replay=False),
         "joint": _JOINT,
+        "long": dataclasses.replace(_JOINT, updates=120_000),
         "brief": dataclasses.replace(_JOINT, updates=40_000),
         "pair": dataclasses.replace(_JOINT, joint_agents=2),
         "brief_pair": dataclasses.replace(_JOINT, updates=40_000, joint_agents=2),
@@ -180,11 +181,11 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
 ``fast`` lets agents that serve neighbouring specs part into one expert per spec at the end. ``joint`` never does: each
 expert is what its agent is at its spec. On cheetah-speed the updates after the parting raised the mean of the best
 evaluations from 896 to 898, and they take several times as long as those before; where lengths vary, specs share no
-transitions once they have parted. ``brief`` is ``joint`` with two thirds of the updates. ``pair`` is ``joint`` with one
-agent per direction, which learns the low speeds first and the high ones from there: an agent of high exact speeds alone
-finds no reward; ``brief_pair`` is the brief one of these. ``few`` is ``pair`` for a grid of about ten specs, with four
-worlds for each. ``independent`` has the budget of ``fast``, but its experts share nothing from the first update on: own
-weights, own transitions, own random numbers.
+transitions once they have parted. ``brief`` is ``joint`` with two thirds of the updates, ``long`` with twice as many.
+``pair`` is ``joint`` with one agent per direction, which learns the low speeds first and the high ones from there: an
+agent of high exact speeds alone finds no reward; ``brief_pair`` is the brief one of these. ``few`` is ``pair`` for a
+grid of about ten specs, with four worlds for each. ``independent`` has the budget of ``fast``, but its experts share
+nothing from the first update on: own weights, own transitions, own random numbers.
 """
 
 
@@ -233,8 +234,10 @@ class PPOSettings:
         success_rate: Stop once an evaluation reaches it; None: train to the end.
         evaluate_every: Environment steps between two evaluations, each followed by a checkpoint.
         evaluation_episodes: Episodes of an evaluation, without noise.
-        start: "fresh", or "neighbour": an experiment's experts start from the weights of the next spec towards the
-            default one.
+        start: Weights that a training begins with: "fresh" ones (paper); those of the next spec towards the default
+            one ("neighbour"); or "cloned" from the scripted controller at the same spec.
+        clone_episodes: Successful episodes of the controller that a cloned start imitates.
+        clone_epochs: Passes over their steps.
     """
 
     steps: int = 4_000_000
@@ -257,18 +260,21 @@ class PPOSettings:
     success_rate: float | None = None
     evaluate_every: int = 48_000
     evaluation_episodes: int = 50
-    start: Literal["fresh", "neighbour"] = "fresh"
+    start: Literal["fresh", "neighbour", "cloned"] = "fresh"
+    clone_episodes: int = 200
+    clone_epochs: int = 100
 
     def __post_init__(self) -> None:
         require(self, whole(1), "steps", "minibatch_size", "batch_size", "epochs", "hidden_dim", "environments")
         require(self, whole(1), "episode_steps", "evaluate_every", "evaluation_episodes")
+        require(self, whole(1), "clone_episodes", "clone_epochs")
         require(self, whole(0), "runners")
         require(self, POSITIVE, "learning_rate", "target_kl", "clip", "max_gradient_norm")
         require(self, at_least(0), "value_weight")
         require(self, FRACTION, "gae_lambda")
         require(self, DISCOUNT, "discount")
         require(self, POSITIVE_FRACTION.or_null(), "success_rate")
-        require(self, one_of("fresh", "neighbour"), "start")
+        require(self, one_of("fresh", "neighbour", "cloned"), "start")
         require(self, Rule("be at most batch_size", lambda steps: steps <= self.batch_size), "minibatch_size")
 
 
@@ -276,7 +282,12 @@ PPO_RECIPES: Mapping[str, PPOSettings] = MappingProxyType(
     {
         "paper": PPOSettings(),
         "laptop": PPOSettings(
-            steps=1_000_000, episode_steps=100, success_rate=0.94, evaluate_every=24_000, start="neighbour"
+            steps=1_000_000,
+            episode_steps=100,
+            success_rate=0.94,
+            evaluate_every=24_000,
+            initial_log_std=-2.0,
+            start="cloned",
         ),
     }
 )

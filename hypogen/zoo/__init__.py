@@ -24,9 +24,15 @@ ROOT = Path(__file__).parent
 RECIPE_OF = {
     "cheetah-speed": "fast",
     "cheetah-length": "joint",
+    "cheetah-speed-length": "joint",
     "cheetah-exact-speed": "pair",
-    "walker-exact-speed": "brief_pair",
+    "walker-speed": "fast",
+    "walker-length": "long",
+    "walker-speed-length": "long",
+    "walker-exact-speed": "few",
     "finger-speed": "fast",
+    "finger-length": "long",
+    "finger-speed-length": "joint",
     "finger-exact-speed": "few",
 }
 """Recipe of a benchmark's experts by the benchmark's name; ``brief`` for all others."""

@@ -57,7 +57,7 @@ def test_scripted_experts_become_demonstrations_a_generator_and_rows(lift: Calla
 
 
 def test_neighbours_are_trained_from_the_default_outwards(lift: Callable[..., Plan]) -> None:
-    plan = lift({"algorithm": "ppo", "recipe": "laptop", "runners": 2})
+    plan = lift({"algorithm": "ppo", "recipe": "laptop", "start": "neighbour", "runners": 2})
     trained = {a.spec[0]: a for a in plan.artifacts.values() if isinstance(a, SpecExpert)}
     assert list(trained) == [1000.0, 900.0, 500.0, 1500.0]
     starts = {spec: artifact.start for spec, artifact in trained.items()}
@@ -69,5 +69,5 @@ def test_neighbours_are_trained_from_the_default_outwards(lift: Callable[..., Pl
     assert trained[500.0].seconds > 1000 * together.seconds
     assert trained[500.0].runners == 2
     assert len(placement(plan.experiment.resources.expert, runners=2).bundles) == 3
-    fresh = lift({"algorithm": "ppo", "recipe": "laptop", "start": "fresh"})
-    assert all(not artifact.inputs for artifact in fresh.artifacts.values() if isinstance(artifact, SpecExpert))
+    alone = lift({"algorithm": "ppo", "recipe": "laptop"})
+    assert all(not artifact.inputs for artifact in alone.artifacts.values() if isinstance(artifact, SpecExpert))

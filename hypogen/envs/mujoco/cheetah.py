@@ -95,8 +95,9 @@ ENVIRONMENT = MujocoEnvironment(
         ),
         "exact-speed": Terms(
             defaults={"speed": 5.0},
-            tolerance=Tolerance(slack=0.1, slack_share=0.05, margin=0.25, margin_share=0.45),
+            tolerance=Tolerance(slack=0.1, slack_share=0.05, margin=0.25, margin_share=0.35),
             published=False,
+            revision=2,  # until then the margin grew by 0.45 of the target, and copying reached 0.80 on one split
             note="ours: running faster than asked earns less",
         ),
     },

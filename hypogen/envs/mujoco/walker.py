@@ -89,12 +89,14 @@ ENVIRONMENT = MujocoEnvironment(
         "speed": {"speed": spaced(-5, 5, 0.25, without=(0.0,))},
         "length": {"length": spaced(0.1, 0.5, 0.01)},
         "speed-length": {"speed": spaced(1, 5, 0.5), "length": spaced(0.1, 0.5, 0.05)},
-        "exact-speed": {"speed": spaced(-2.5, 2.5, 0.125, without=(0.0,))},
+        "exact-speed": {"speed": spaced(-3, 3, 0.6, without=(0.0,))},
     },
     terms={
         "exact-speed": Terms(
-            tolerance=Tolerance(slack=0.1, slack_share=0.05, margin=0.1, margin_share=0.3),
+            defaults={"speed": 1.2},
+            tolerance=Tolerance(slack=0.3, slack_share=0.1, margin=0.3, margin_share=0.3),
             published=False,
+            revision=2,  # until then the band was narrower than a stride's own ups and downs, on a finer grid
             note="ours: walking faster than asked earns less",
         ),
     },

@@ -15,8 +15,10 @@ from safetensors import safe_open
 
 from hypogen.benchmarks import get_benchmark
 from hypogen.checkpoints import Checkpoint
+from hypogen.demonstrations import Demonstrations, returns_to_go
 from hypogen.errors import Diverged, Stopped
 from hypogen.experts import PPO_RECIPES, Experts, PPOSettings
+from hypogen.experts.cloning import _steps
 from hypogen.experts.ppo import (
     ActorCritic,
     _configure,
@@ -29,6 +31,7 @@ from hypogen.experts.ppo import (
     train,
 )
 from hypogen.experts.scripted import ScriptedPolicy
+from hypogen.rollouts import rollout
 
 NAME = "liftcube-stiffness"
 TINY = replace(
@@ -42,6 +45,8 @@ TINY = replace(
     evaluate_every=16,
     evaluation_episodes=1,
     episode_steps=10,
+    start="fresh",
+    initial_log_std=-0.5,
 )
 
 
@@ -192,6 +197,39 @@ def test_it_can_start_from_another_expert():
     second = train(NAME, [950.0], over, 1, start=first)
     for one, other in zip(first.actor.weights, second.actor.weights, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_it_can_start_from_a_clone_of_the_scripted_controller():
+    """Of the same spec and seed, and again the same; a checkpoint takes its place."""
+    settings = replace(
+        TINY, start="cloned", clone_episodes=8, clone_epochs=200, hidden_dim=64, evaluate_every=16, learning_rate=1e-12
+    )
+    _, steps = rollout(NAME, [[700.0]], ScriptedPolicy(NAME, [[700.0]]), [[5, 6]], record=True)
+    seen, shown = steps.observations[:, :, :20].flatten(1, 2), steps.actions[:, :, :20].flatten(1, 2)
+    fresh, cloned, again = (
+        train(NAME, [700.0], replace(settings, start=start), 0) for start in ("fresh", "cloned", "cloned")
+    )
+    errors = [float((expert.actor(seen) - shown).square().mean()) for expert in (fresh, cloned)]
+    assert errors[1] < errors[0] / 1.5
+    assert torch.equal(again.actor.weights[0], cloned.actor.weights[0])
+    with pytest.raises(Stopped, match="cloning"):
+        train(NAME, [700.0], settings, 0, stop=lambda: True)
+
+
+def test_a_clone_learns_values_of_episodes_that_go_on_after_success():
+    discount, rewards = 0.85, torch.tensor([0.2, 0.5, 1.0, 0.0])
+    shown = Demonstrations(
+        specs=torch.zeros(1, 1, dtype=torch.float64),
+        observations=torch.zeros(1, 1, 4, 2),
+        actions=torch.zeros(1, 1, 4, 1),
+        rewards=rewards[None, None],
+        next_observations=torch.zeros(1, 1, 4, 2),
+        values=returns_to_go(rewards, discount)[None, None],
+        lengths=torch.tensor([[3]]),
+    )
+    on = 1 / (1 - discount)  # the last reward, again and again
+    _, _, values = _steps(shown, discount)
+    torch.testing.assert_close(values, torch.tensor([0.2 + discount * (0.5 + discount * on), 0.5 + discount * on, on]))
 
 
 def test_it_is_over_at_the_success_rate_asked_for_or_after_the_last_step():

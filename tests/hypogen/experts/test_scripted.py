@@ -43,6 +43,21 @@ def test_an_action_depends_on_its_own_observation_and_spec_alone(name):
     assert torch.equal(policy(seen), actions)  # nothing is remembered
 
 
+def test_a_slower_arm_is_told_to_go_further_by_as_much_as_it_is_slower():
+    """The default arm, and faster ones, are told the same."""
+    seen = observations("liftcube-stiffness", 2)[None, 1:]
+    seen[..., 25:28] = seen[..., 32:35] + 0.002  # next to the cube's middle, where no action is a full step
+
+    def told(context: str, value: float) -> torch.Tensor:
+        return ScriptedPolicy(f"liftcube-{context}", [[value]])(seen)[0, 0, :6]
+
+    default = told("stiffness", 1000.0)
+    assert 0 < default.abs().max() < 0.5
+    assert torch.equal(told("stiffness", 1500.0), default) and torch.equal(told("damping", 50.0), default)
+    torch.testing.assert_close(told("stiffness", 500.0), 2 * default)
+    torch.testing.assert_close(told("damping", 150.0), 1.5 * default)
+
+
 def test_other_benchmarks_are_refused():
     with pytest.raises(ValueError, match="ManiSkill benchmarks, not for cheetah-speed"):
         ScriptedPolicy("cheetah-speed", [[1.0]])
