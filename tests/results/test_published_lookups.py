@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from hypogen.benchmarks import get_benchmark
-from hypogen.experts.scripted import ScriptedPolicy
 from results.catalogue import compare, grid
 from results.paper_tables import paper
 from results.result_store import ResultStore
@@ -124,12 +122,3 @@ def test_the_verdicts_of_the_table_are_those_of_the_page() -> None:
     rows = [dict(zip(printed.columns, values, strict=True)) for values in printed.rows]
     assert {row["benchmark"]: row["verdict"] for row in rows} == {"cheetah-speed": "no", "finger-speed": "no"}
     assert "Neither benchmark has any by that rule" in SECTION
-
-
-@pytest.mark.parametrize("name", ["liftcube-stiffness", "liftcube-damping", "pickcube-stiffness", "pickcube-damping"])
-def test_the_scripted_controller_does_not_read_stiffness_and_damping(name: str) -> None:
-    benchmark = get_benchmark(name)
-    seen = torch.rand(1, 50, benchmark.observation_dim, generator=torch.Generator().manual_seed(0))
-    actions = ScriptedPolicy(name, benchmark.grid)(seen.expand(len(benchmark.grid), -1, -1))
-    assert (actions == actions[:1]).all()
-    assert "Its actions at stiffness 500 and 1500 are identical" in " ".join(PAGE.split())
