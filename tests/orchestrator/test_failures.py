@@ -1,0 +1,124 @@
+"""Failures told apart and hanging noticed, with real Ray, real processes and real files."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.loading import expand, load
+from orchestrator.exceptions import Interrupted
+from orchestrator.execution.cluster import Address, connected
+from orchestrator.execution.state import ExecutionState
+from tests.helpers.experiments import TINY
+from tests.helpers.troubles import Recorder, Trial, Troubled, TroubledTask, expected
+
+KINDS = (Troubled, TroubledTask)
+ENDS = {"heals": ("io_error_at_first", "die_at_first", "none"), "fails": ("diverge", "bug")}
+
+
+def experiment(folder: Path, **resources: object) -> Experiment:
+    """The tiny experiment without GPUs, for its resources and its seed."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(TINY), "resources": {"rollout": {"workers": 1}, **resources}}))
+    return expand(load(path))[0].experiment
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[None]:
+    with connected(Address("local", "test"), num_cpus=2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def troubled(one_node: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, ExecutionState]:
+    """One execution in which each trouble happens to a trial and to an actor."""
+    folder = tmp_path_factory.mktemp("troubled")
+    made = Trial(experiment(folder, generator={"cpu": 0.5, "gpu": 0}), folder)
+    names = [name for group in ENDS.values() for name in group]
+    wanted = [made.artifact(kind, name) for kind in KINDS for name in names]
+    return made, made.execute(*wanted, made.artifact(Troubled, "out_of_memory_at_first"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [("none", ""), ("io_error_at_first", "OSError: the disk is away; again in"), ("die_at_first", "died")],
+)
+def test_what_passes_heals_by_itself(
+    troubled: tuple[Trial, ExecutionState], kind: type[Troubled], trouble: str, said: str
+) -> None:
+    made, state = troubled
+    artifact = made.artifact(kind, trouble)
+    assert artifact.key not in state.failures and made.made(artifact) == expected()
+    attempts, notes = made.attempts(artifact), made.notes_on(artifact)
+    assert len(attempts) == (2 if said else 1) == 1 + len(notes)
+    assert all(said in note and (said != "died" or f"its process {attempts[0][0]} on" in note) for note in notes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("trouble", "tries", "said"), [("diverge", 1, "Diverged: loss is NaN"), ("bug", 2, "KeyError")]
+)
+def test_divergence_is_final_at_once_and_a_bug_at_its_second_try(
+    troubled: tuple[Trial, ExecutionState], kind: type[Troubled], trouble: str, tries: int, said: str
+) -> None:
+    made, state = troubled
+    artifact = made.artifact(kind, trouble)
+    assert len(made.attempts(artifact)) == tries == 1 + len(made.notes_on(artifact))
+    failure = state.failures[artifact.key]
+    assert said in str(failure) and ("(2 times)" in str(failure)) == (tries == 2)
+    assert f"in _{trouble}" in failure.reason, "the traceback is kept"
+
+
+def test_a_training_that_ran_out_of_memory_gets_half_a_node(troubled: tuple[Trial, ExecutionState]) -> None:
+    made, _ = troubled
+    artifact = made.artifact(Troubled, "out_of_memory_at_first")
+    assert made.made(artifact) == expected()
+    assert [cpus for _, _, cpus in made.attempts(artifact)] == ["0.5", "1"]
+
+
+def test_a_stopped_process_is_noticed_and_another_one_ends_in_the_same_bits(one_node: None, tmp_path: Path) -> None:
+    resources = {"generator": {"gpu": 0, "deadline_s": 2.5}, "rollout": {"workers": 1, "deadline_s": 12}}
+    made = Trial(experiment(tmp_path, **resources), tmp_path)
+    artifacts, stopped = [made.artifact(kind, "none") for kind in KINDS], dict[str, int]()
+
+    def stop_once() -> None:
+        for artifact in artifacts:
+            attempts, work = made.attempts(artifact), made.store.workspaces(artifact.kind) / artifact.key
+            if artifact.key not in stopped and (work / "checkpoint").exists():
+                stopped[artifact.key] = int(attempts[0][0])
+                os.kill(stopped[artifact.key], signal.SIGSTOP)
+
+    made.recorder = Recorder(stop_once)
+    state = made.execute(*artifacts)
+    assert not state.failures and len(stopped) == 2
+    for artifact, deadline in zip(artifacts, ("no progress for 2.5 s", "took longer than 12 s"), strict=True):
+        assert made.made(artifact) == expected() and len(made.attempts(artifact)) == 2
+        assert deadline in made.notes_on(artifact)[0]
+    assert not any(map(runs, stopped.values())), "they don't stay behind with their locks"
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    status = Path("/proc", str(pid), "status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [({"gpu": 1}, "1 GPU (none here)"), ({"gpu": 0, "cpu": 64}, "64 CPUs on one node (2 CPUs here)")],
+)
+def test_what_no_node_has_is_named(one_node: None, tmp_path: Path, request_: dict[str, float], said: str) -> None:
+    made = Trial(experiment(tmp_path, gpus="always", generator=request_), tmp_path)
+    made.recorder = Recorder(
+        lambda: os.kill(os.getpid(), signal.SIGINT) if made.recorder.waited_for == [said] else None
+    )
+    with pytest.raises(Interrupted):
+        made.execute(made.artifact(Troubled, "none"))
+    assert made.recorder.waited_for == [said]
