@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
+from ray.cluster_utils import Cluster
 
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import expand, load
@@ -33,6 +35,20 @@ def experiment(folder: Path, **resources: object) -> Experiment:
 def one_node() -> Iterator[None]:
     with connected(Address("local", "test"), num_cpus=2):
         yield
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[str]:
+    """Id of the second of two nodes on this machine, connected."""
+    if ray.is_initialized():
+        ray.shutdown()
+    memory = 100 * 2**20
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": memory})
+    broken = cluster.add_node(num_cpus=3, object_store_memory=memory)
+    cluster.wait_for_nodes()
+    with connected(Address(cluster.address, "test")):
+        yield broken.node_id
+    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +138,16 @@ def test_what_no_node_has_is_named(one_node: None, tmp_path: Path, request_: dic
     with pytest.raises(Interrupted):
         made.execute(made.artifact(Troubled, "none"))
     assert made.recorder.waited_for == [said]
+
+
+def test_a_broken_node_is_left_out_and_named(two_nodes: str, tmp_path: Path) -> None:
+    """The last test of the file: it ends the Ray of the others."""
+    made = Trial(experiment(tmp_path, generator={"gpu": 0}), tmp_path)
+    (made.notes / "broken").write_text(two_nodes)
+    artifacts = [made.artifact(Troubled, "on_a_broken_node", name) for name in "abcdef"]
+    state = made.execute(*artifacts)
+    assert not state.failures and all(made.made(artifact) == expected() for artifact in artifacts)
+    there = [node for artifact in artifacts for _, node, _ in made.attempts(artifact) if node == two_nodes]
+    (line,) = (note for note in made.recorder.notes if note.startswith("left out node"))
+    assert two_nodes[:8] in line and "for 10 min" in line
+    assert len(there) in (3, 4), "what was there, or on its way, and nothing more"
