@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Callable
 
 import torch
 from ray import exceptions
 
-from hypogen.errors import Diverged
+from hypogen.errors import Diverged, Stopped
 from orchestrator.exceptions import UserError
 from orchestrator.execution.nodes import Process, alive
-from orchestrator.execution.retry_policy import Ending
+from orchestrator.execution.retry_policy import Attempt, Ending, RetryPolicy
 
 ENDINGS: tuple[tuple[tuple[type[BaseException], ...], Ending], ...] = (
     ((MemoryError, torch.OutOfMemoryError, exceptions.OutOfMemoryError), Ending.MEMORY),
@@ -43,3 +45,21 @@ def death(error: BaseException | None, process: Process | None) -> tuple[Ending,
         return Ending.PREEMPTED, f"{error}\nits process{where} is gone with its node"
     ending = Ending.TRANSIENT if error is None else ending_of(error)
     return ending, f"{error}\nits process{where} died ({type(error).__name__})"
+
+
+def persistently(action: Callable[[], None], key: str, seed: int) -> None:
+    """Run an action that continues from what it has done, again in this process as the policy of retries says.
+
+    Raises what it raised last; Stopped at once.
+    """
+    policy = RetryPolicy(seed, time.monotonic, lambda node, seconds: None)
+    while True:
+        try:
+            return action()
+        except Stopped:
+            raise
+        except Exception as error:
+            terms = policy.failed(Attempt(key, ending_of(error)))
+            if not terms.again:
+                raise
+        time.sleep(max(terms.not_before - time.monotonic(), 0.0))

@@ -20,7 +20,7 @@ from typing import Any, TypedDict, cast
 import ray
 from ray import tune
 from ray.actor import ActorHandle
-from ray.tune import Callback, RunConfig
+from ray.tune import Callback, FailureConfig, RunConfig
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -263,12 +263,25 @@ def train(
 
 
 def run_tune(
-    store: Store, name: str, trainable: Callable[..., None], tune_config: tune.TuneConfig, callback: Callback
+    store: Store,
+    name: str,
+    trainable: Callable[..., None],
+    tune_config: tune.TuneConfig,
+    callback: Callback,
+    deaths: int = 0,
 ) -> tune.ResultGrid:
-    """One Tune run, quiet, with its state where all nodes see it and gone when it returns."""
+    """One Tune run, quiet, with its state where all nodes see it and gone when it returns.
+
+    ``deaths``: how often Tune itself starts a failed trial again.
+    """
     unique = tune_name(name)
     run_config = RunConfig(
-        name=unique, storage_path=f"{store.root}/tune", storage_filesystem=store.fs, callbacks=[callback], verbose=0
+        name=unique,
+        storage_path=f"{store.root}/tune",
+        storage_filesystem=store.fs,
+        callbacks=[callback],
+        failure_config=FailureConfig(max_failures=deaths),
+        verbose=0,
     )
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are the sweep's own (``execution.stopping``)
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # and so are errors

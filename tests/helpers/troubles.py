@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import ray
 from ray import ObjectRef
@@ -20,10 +21,13 @@ from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Content, Place, Summary, Task, Values
 from orchestrator.artifacts.artifact_store import Store, write_text
 from orchestrator.config.experiment import Experiment
+from orchestrator.console.progress import Progress
 from orchestrator.execution.aggregator import Numbers
+from orchestrator.execution.estimate import Estimate
 from orchestrator.execution.execution import Session
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
+from orchestrator.execution.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
 
@@ -184,6 +188,8 @@ class Trial:
     experiment: Experiment
     folder: Path
     recorder: Recorder = field(default_factory=Recorder)
+    output: TextIO | None = None
+    """Where the display goes that a user sees; without it the recorder watches."""
 
     def __post_init__(self) -> None:
         self.notes.mkdir(exist_ok=True)
@@ -203,8 +209,14 @@ class Trial:
         for artifact in wanted:
             plan.add(artifact)
         with StopRequest().listening() as stop:
-            watcher = contextlib.nullcontext(self.recorder)
-            return Session(self.store, Console(quiet=True), stop, lambda *_: watcher).execute(plan, wanted)
+            console = Console(quiet=self.output is None, file=self.output, width=200)
+            return Session(self.store, console, stop, self._watcher).execute(plan, wanted)
+
+    def _watcher(
+        self, console: Console, state: ExecutionState, estimate: Estimate
+    ) -> contextlib.AbstractContextManager[Watcher]:
+        shown = self.output is not None
+        return Progress(console, state, estimate) if shown else contextlib.nullcontext(self.recorder)
 
     def attempts(self, artifact: Troubled) -> list[list[str]]:
         """Per attempt its pid, node and CPUs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import expand, load
+from orchestrator.console import progress
 from orchestrator.exceptions import Interrupted
 from orchestrator.execution.cluster import Address, connected
 from orchestrator.execution.state import ExecutionState
@@ -130,14 +132,24 @@ def runs(pid: int) -> bool:
     ("request_", "said"),
     [({"gpu": 1}, "1 GPU (none here)"), ({"gpu": 0, "cpu": 64}, "64 CPUs on one node (2 CPUs here)")],
 )
-def test_what_no_node_has_is_named(one_node: None, tmp_path: Path, request_: dict[str, float], said: str) -> None:
-    made = Trial(experiment(tmp_path, gpus="always", generator=request_), tmp_path)
-    made.recorder = Recorder(
-        lambda: os.kill(os.getpid(), signal.SIGINT) if made.recorder.waited_for == [said] else None
-    )
+def test_what_no_node_has_is_named_instead_of_an_estimate(
+    one_node: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: dict[str, float], said: str
+) -> None:
+    class Output(io.StringIO):
+        def write(self, text: str) -> int:
+            written = super().write(text)
+            if f"· waiting for {said}\n" in self.getvalue():
+                os.kill(os.getpid(), signal.SIGINT)
+            return written
+
+    monkeypatch.setattr(progress, "HEARTBEAT_S", 0.1)
+    made = Trial(experiment(tmp_path, gpus="always", generator=request_), tmp_path, output=Output())
     with pytest.raises(Interrupted):
         made.execute(made.artifact(Troubled, "none"))
-    assert made.recorder.waited_for == [said]
+    assert made.output is not None
+    lines = made.output.getvalue().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.endswith(f" s waiting for {said}"))
+    assert not any("left" in line for line in lines[first:]) and "generator 0/1 · waiting for" in lines[first + 1]
 
 
 def test_a_broken_node_is_left_out_and_named(two_nodes: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ray.exceptions import RayTaskError
 
 from hypogen.errors import Diverged
 from orchestrator.exceptions import UserError
-from orchestrator.execution.failures import ending_of
+from orchestrator.execution.failures import ending_of, persistently
 from orchestrator.execution.retry_policy import (
     LEFT_OUT_S,
     LONGEST_WAIT_S,
@@ -72,6 +72,23 @@ def raised(action: Callable[[], object]) -> Exception:
 )
 def test_exceptions_are_told_apart(error: BaseException, ending: Ending) -> None:
     assert ending_of(error) is ending
+
+
+@pytest.mark.parametrize(("error", "tries"), [(OSError("away"), 3), (Diverged("NaN"), 1), (KeyError("bug"), 2)])
+def test_in_one_process_too_what_passes_is_tried_again(error: Exception, tries: int) -> None:
+    met = []
+
+    def action() -> None:
+        met.append(error)
+        if len(met) < 3:
+            raise error
+
+    if tries < 3:
+        with pytest.raises(type(error)):
+            persistently(action, "a", seed=0)
+    else:
+        persistently(action, "a", seed=0)
+    assert len(met) == tries
 
 
 @pytest.mark.parametrize("ending", TRIES)
