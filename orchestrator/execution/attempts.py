@@ -20,6 +20,8 @@ from orchestrator.execution.state import ExecutionState, Failure
 
 LOOK_S = 1.0
 """Seconds between two looks at who holds the locks."""
+START_S = 120.0
+"""Seconds that a process has at least to start and say where it runs."""
 
 
 @dataclass
@@ -104,8 +106,9 @@ class Attempts:
 
     def overdue(self, key: str, deadline_s: float) -> bool:
         """Whether an attempt has made no progress for too long; to wait for another process doesn't count."""
-        moved = self._running[key].moved
-        return moved is not None and self._clock() - moved > deadline_s
+        running = self._running[key]
+        limit_s = max(deadline_s, 0.0 if running.process else START_S)
+        return running.moved is not None and self._clock() - running.moved > limit_s
 
     def look(self) -> None:
         """Look, now and then, for attempts that wait for another process to make the same artifact, and say so once."""

@@ -31,7 +31,7 @@ from orchestrator.execution.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
 
-STEPS = 20
+STEPS = 15
 STEP_S = 0.1
 
 
