@@ -13,7 +13,6 @@ lock: two sweeps may do the same work, and the second to finish overwrites the f
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -21,6 +20,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -29,6 +29,7 @@ import pyarrow.fs as pafs
 
 from hypogen.checkpoints import sync
 from orchestrator.artifacts.integrity import MANIFEST, damage, opened, seal
+from orchestrator.artifacts.lock import Owner, locked, owner_of
 from orchestrator.exceptions import Damaged, UserError
 
 DAMAGED = "damaged"
@@ -216,16 +217,16 @@ class Store:
             for left in (self._cache / "staging").glob(f"{kind}-{key}-*"):
                 shutil.rmtree(left, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _claim(self, kind: str, key: str) -> Iterator[None]:
-        if not self.local:
-            yield
-            return
-        path = Path(self.root) / "locks" / f"{kind}-{key}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for another sweep that is making it
-            yield
+    def _claim(self, kind: str, key: str) -> AbstractContextManager[None]:
+        """Wait for another sweep that is making it; none on object storage, which has no locks."""
+        return locked(self._lock(kind, key)) if self.local else contextlib.nullcontext()
+
+    def owner(self, kind: str, key: str) -> Owner | None:
+        """The process that is making an artifact, as far as one can tell."""
+        return owner_of(self._lock(kind, key)) if self.local else None
+
+    def _lock(self, kind: str, key: str) -> Path:
+        return Path(self.root) / "locks" / f"{kind}-{key}"
 
 
 class Workspace:

@@ -111,11 +111,15 @@ class EvaluationChoice(Section):
 
 
 class TaskResources(Section):
-    """Resources of one task. ``gpu`` is dropped on a cluster without GPUs; ``threads`` is for PyTorch."""
+    """Resources of one training. ``gpu`` is dropped on a cluster without GPUs; ``threads`` is for PyTorch.
+
+    ``deadline_s``: seconds without a report after which its process is killed, and another one goes on.
+    """
 
     cpu: float = Field(default=1.0, ge=0)
     gpu: float = Field(default=0.0, ge=0)
     threads: int = Field(default=1, ge=1)
+    deadline_s: float = Field(default=1800.0, gt=0)
 
 
 class RolloutResources(Section):

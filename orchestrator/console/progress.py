@@ -43,6 +43,7 @@ class Progress:
         self._trainings: dict[str, Mapping[str, float]] = {}
         self._groups: Numbers = {}
         self._failed: set[str] = set()
+        self._lacking = ""
         self._pending: ObjectRef[Numbers] | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -76,6 +77,24 @@ class Progress:
     def damaged(self, text: str) -> None:
         """An artifact was damaged, and will be made again."""
         self._say(f"[bold red]damaged[/bold red] {escape(text)}")
+
+    def note(self, text: str) -> None:
+        """Something that the user may want to know, such as a failure that is tried again."""
+        self._say(escape(text))
+
+    def waiting(self, resources: str) -> None:
+        """From now on a training waits for resources that the cluster doesn't have; empty: none does."""
+        if resources and resources != self._lacking:
+            self._say(f"waiting for {escape(resources)}")
+        self._lacking = resources
+
+    def _left(self) -> str:
+        """How long it takes still, unless that depends on what the cluster doesn't have."""
+        return (
+            f"waiting for {self._lacking}"
+            if self._lacking
+            else f"about {duration(self._estimate.left(self._state))} left"
+        )
 
     def refresh(self, ask: Callable[[], ObjectRef[Numbers]], final: bool = False) -> None:
         """Renew the display; ``ask`` gives a reference to the aggregator's numbers."""
@@ -116,7 +135,7 @@ class Progress:
             if todo:
                 parts.append(f"{kind} {counts['made']}/{todo}")
         parts += [self._describe(key) for key in list(self._trainings)[:SHOWN_TRAININGS]]
-        return " · ".join([*parts, f"about {duration(self._estimate.left(self._state))} left"])
+        return " · ".join([*parts, self._left()])
 
     def _render(self) -> Group:
         stages = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -128,8 +147,7 @@ class Progress:
             if any(shown):
                 stages.add_row(kind, *(str(count) if count else "·" for count in shown))
         spent = time.monotonic() - self._started
-        left = self._estimate.left(self._state)
-        head = Text(f"{self._state.plan.experiment.name}  {duration(spent)} so far, about {duration(left)} left")
+        head = Text(f"{self._state.plan.experiment.name}  {duration(spent)} so far, {self._left()}")
         trainings = [Text("  " + self._describe(key)) for key in list(self._trainings)[:SHOWN_TRAININGS]]
         return Group(head, stages, *trainings, *([self._measured()] if self._groups else []))
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 import ray
-from ray import ObjectRef
 from rich.console import Console
 
 from orchestrator.artifacts import Artifact
@@ -22,41 +20,22 @@ from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
 from orchestrator.exceptions import Damaged, Interrupted, UserError
-from orchestrator.execution.aggregator import Numbers
-from orchestrator.execution.estimate import Estimate
+from orchestrator.execution.attempts import Attempts
+from orchestrator.execution.estimate import Estimate, duration
 from orchestrator.execution.measured import write_run
+from orchestrator.execution.nodes import alive
+from orchestrator.execution.retry_policy import FAILED_ARTIFACTS
 from orchestrator.execution.rollout_pool import Pool
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.switch import start_switch
 from orchestrator.execution.trainings import discard_left, train
+from orchestrator.execution.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
 
 LOSSES = 3
 """How often an artifact may be found damaged before the sweep ends: then the disk is."""
-
-
-class Watcher(Protocol):
-    """Whoever watches an execution, such as ``console.progress``."""
-
-    def training(self, key: str, values: Mapping[str, float]) -> None:
-        """A training reported."""
-
-    def finished(self, artifact: Artifact) -> None:
-        """An artifact is whole."""
-
-    def completed(self, run: Run) -> None:
-        """A run's rows are written."""
-
-    def stopping(self) -> None:
-        """A signal arrived; trainings leave checkpoints."""
-
-    def damaged(self, text: str) -> None:
-        """An artifact was damaged, and will be made again."""
-
-    def refresh(self, ask: Callable[[], ObjectRef[Numbers]], final: bool = False) -> None:
-        """Time to renew the display; ``ask`` gives a reference to the aggregator's numbers."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +78,8 @@ class _Execution:
         self._switch = start_switch()
         self._switched = False
         self._losses: Counter[str] = Counter()
-        self._pool = Pool(state, self._resources.rollout, self._done, self._lose)
+        self._attempts = Attempts(state, state.plan.experiment.seed, watcher.note, self._left_out)
+        self._pool = Pool(self._attempts, self._resources.rollout, self._done, self._lose)
 
     def run(self) -> None:
         """Until everything is made or has failed, or a signal arrives."""
@@ -118,14 +98,14 @@ class _Execution:
     def _train(self) -> None:
         try:
             train(
-                self._state,
+                self._attempts,
                 self._resources,
                 self._step,
                 self._done,
-                self._watcher.training,
+                self._lose,
+                self._watcher,
                 self._switch,
                 self._stop,
-                self._lose,
                 self._session.most,
             )
         except Exception:
@@ -158,6 +138,14 @@ class _Execution:
             self._watcher.damaged(f"{state.plan.name(found.key)}: {found.reason}; set aside in {where}")
             state.lose(found.key)
 
+    def _left_out(self, name: str, seconds: float) -> None:
+        """Say that nothing more is started on a node for a while, if anything else will do."""
+        address = next((node.address for node in alive() if node.id == name), "gone")
+        self._watcher.note(
+            f"left out node {name[:8]} ({address}) for {duration(seconds)}: artifacts failed there, "
+            f"{FAILED_ARTIFACTS} in a row or again, that are made elsewhere; see what it lacks"
+        )
+
     def _step(self, timeout_s: float = 0.0) -> None:
         """Keep everything going that is not Tune's."""
         if self._stop.number is not None and not self._switched:
@@ -167,6 +155,7 @@ class _Execution:
         if self._stop.overdue:
             raise Interrupted(self._stop.number or 0)
         self._pool.poll(timeout_s, hand_out=self._stop.number is None)
+        self._attempts.look()
         self._watcher.refresh(self._pool.snapshot)
 
     def _record_failures(self) -> None:

@@ -48,6 +48,7 @@ from orchestrator.config.yaml_source import YamlSource
 from orchestrator.exceptions import ConfigError, SweepFailed
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.execution import Session
+from orchestrator.execution.failures import persistently
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.switch import Switch, asking, start_switch
 from orchestrator.execution.trainings import placement, run_tune
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from orchestrator.config.sections import TaskResources
 
 METRIC = "validation_return"
+DEATHS = 3
+"""How often Tune starts a trial again whose process died; it goes on where it was."""
 
 
 def stored(source: YamlSource, store: Store) -> YamlSource | None:
@@ -275,7 +278,7 @@ def _tune(
         max_concurrent_trials=session.most or None,
     )
     trainable = tune.with_resources(tune.with_parameters(search_trial, task=task), placement(request))
-    return run_tune(session.store, f"search-{task.study}", trainable, config, keeper)
+    return run_tune(session.store, f"search-{task.study}", trainable, config, keeper, deaths=DEATHS)
 
 
 def _ended(workspace: Workspace) -> list[Outcome]:
@@ -313,7 +316,7 @@ class Keeper(Callback):
 def search_trial(config: dict[str, Json], task: TrialTask) -> None:
     """A Tune trial: train every fold up to each rung, report the mean return on the held-out specs there."""
     try:
-        _try_settings(config, task)
+        persistently(lambda: _try_settings(config, task), tune.get_context().get_trial_id(), derive_seed(task.study))
     except Stopped:
         tune.report({"stopped": True})
 

@@ -5,19 +5,22 @@ Tune only schedules. What is done is what the store holds; a trial that starts a
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+import pickle
 import platform
 import shutil
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import ray
 from ray import tune
 from ray.actor import ActorHandle
-from ray.tune import Callback, RunConfig
+from ray.tune import Callback, FailureConfig, RunConfig
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -28,18 +31,17 @@ from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
 from orchestrator.config.sections import Resources, TaskResources
 from orchestrator.exceptions import Damaged
+from orchestrator.execution.attempts import LOOK_S, Attempts
 from orchestrator.execution.cluster import fit_to_cluster
-from orchestrator.execution.state import ExecutionState
+from orchestrator.execution.failures import death, ending_of
+from orchestrator.execution.nodes import Process, avoiding, out_of_reach, share_of_a_node, this_process
+from orchestrator.execution.retry_policy import Ending, NextAttempt
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.switch import Switch, asking
+from orchestrator.execution.watcher import Watcher
 
 PENDING_TRIALS = 8
 """Trainings that Tune holds ready beyond those that run, so that an autoscaler sees the demand."""
-
-TRIAL_RESTARTS = 5
-RESTART_WAIT_S = 2.0
-"""How often a training whose process died (not one that raised) is suggested again, and for how long, times the number
-of deaths, it waits: a node that is going down takes more than one process with it."""
 
 
 class TrialConfig(TypedDict):
@@ -50,89 +52,67 @@ class TrialConfig(TypedDict):
     threads: int
     gpu: float
     switch: ActorHandle[Switch]
+    terms: NextAttempt
 
 
 def training_trial(config: TrialConfig) -> None:
-    """A Tune trial: make one artifact. An exception is a result too, so Tune doesn't repeat it."""
+    """A Tune trial: make one artifact. A failure is a result too, so Tune doesn't repeat it.
+
+    Where the failure may be the process's own, it is raised as well: Tune then gives the process up.
+    """
     key = config["artifact"].key
-
-    def report(values: dict[str, float]) -> None:
-        tune.report({"key": key, **values})
-
+    tune.report({"key": key, "process": tuple(this_process())})
     try:
         make(
             Store(config["storage"]),
             config["artifact"],
             threads=config["threads"],
             device="cuda" if config["gpu"] else "cpu",
-            report=report,
+            report=lambda values: tune.report({"key": key, **values}),
             stop=asking(config["switch"]),
         )
     except Stopped:
         tune.report({"key": key, "stopped": True})
     except Damaged as found:
         tune.report({"key": key, "damaged": (found.kind, found.key, found.reason)})
-    except Exception:
-        tune.report({"key": key, "failure": traceback.format_exc()})
+    except Exception as error:
+        ending = ending_of(error)
+        tune.report({"key": key, "failure": traceback.format_exc(), "ending": ending.value})
+        if ending is not Ending.FINAL:
+            raise
     else:
         tune.report({"key": key, "finished": True})
 
 
 class PlanSearcher(Searcher):
-    """Suggests to Tune the next training whose inputs are there, and tells the state how it ended."""
+    """Suggests to Tune the next training whose inputs are there."""
 
     def __init__(
         self,
-        state: ExecutionState,
+        attempts: Attempts,
         step: Callable[[], None],
-        done: Callable[[str], None],
         config: Callable[[Artifact], TrialConfig],
         most: int,
         stop: StopRequest,
-        damaged: Callable[[Damaged], None],
     ) -> None:
         super().__init__(metric="key", mode="max")
-        self._state, self._step, self._done, self._config = state, step, done, config
-        self._damaged, self._most, self._stop = damaged, most, stop
-        self._trials: dict[str, str] = {}
-        self._deaths: Counter[str] = Counter()
-        self._not_before: dict[str, float] = {}
+        self._attempts, self._step, self._config = attempts, step, config
+        self._most, self._stop = most, stop
+        self._suggested: set[str] = set()
 
     def suggest(self, trial_id: str) -> TrialConfig | str | None:  # type: ignore[override]
         self._step()
-        if self._stop.number is not None or self._state.finished(Place.TRIAL):
+        if self._stop.number is not None or self._attempts.state.finished(Place.TRIAL):
             return Searcher.FINISHED
-        now = time.monotonic()
-        ready = [found for found in self._state.ready(Place.TRIAL) if now >= self._not_before.get(found.key, now)]
-        if not ready or (self._most and len(self._trials) >= self._most):
+        artifact = next(self._attempts.ready(Place.TRIAL), None)
+        if artifact is None or (self._most and len(self._suggested) >= self._most):
             return None
-        self._state.start(ready[0].key)
-        self._trials[trial_id] = ready[0].key
-        return self._config(ready[0])
+        self._attempts.start(artifact.key)
+        self._suggested.add(trial_id)
+        return self._config(artifact)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, object] | None = None, error: bool = False) -> None:
-        key = self._trials.pop(trial_id)
-        said = result or {}
-        if "failure" in said:
-            self._state.fail(key, str(said["failure"]))
-        elif "stopped" in said:
-            self._state.release(key)
-        elif "damaged" in said:
-            self._state.release(key)
-            self._damaged(Damaged(*cast(tuple[str, str, str], said["damaged"])))
-        elif "finished" in said and not error:
-            self._done(key)
-        else:
-            self._died(key)
-
-    def _died(self, key: str) -> None:
-        """The process is gone: another one will find the checkpoint."""
-        self._deaths[key] += 1
-        if self._deaths[key] > TRIAL_RESTARTS:
-            self._state.fail(key, f"the process that made it died {self._deaths[key]} times (out of memory?)")
-            return
-        self._not_before[key] = time.monotonic() + RESTART_WAIT_S * self._deaths[key]
-        self._state.release(key)
+        self._suggested.discard(trial_id)  # how it ended is for ``Watch``, whom Tune tells more
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store is the truth."""
@@ -145,32 +125,108 @@ class PlanSearcher(Searcher):
 
 
 class Watch(Callback):
-    """Shows reports of trials, and keeps the rollouts going, while Tune runs."""
+    """Watches the trials while Tune runs: their reports, their ends, and those that report no more."""
 
-    def __init__(self, show: Callable[[str, Mapping[str, float]], None], step: Callable[[], None]) -> None:
-        self._show, self._step = show, step
+    def __init__(
+        self,
+        attempts: Attempts,
+        step: Callable[[], None],
+        done: Callable[[str], None],
+        damaged: Callable[[Damaged], None],
+        watcher: Watcher,
+        requests: Mapping[str, TaskResources],
+    ) -> None:
+        self._attempts, self._step, self._done, self._damaged = attempts, step, done, damaged
+        self._watcher, self._requests = watcher, requests
+        self._started: dict[str, Trial] = {}
+        self._hung: set[str] = set()
+        self._looked = -math.inf
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
         self._step()
+        self._kill_hung()
+        if time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            self._watcher.waiting(next(filter(None, map(self._out_of_reach, self._attempts.pending)), ""))
+
+    def _kill_hung(self) -> None:
+        for trial in self._started.values():
+            artifact = _artifact(trial)
+            late = self._attempts.overdue(artifact.key, self._requests[artifact.resources].deadline_s)
+            actor = trial.temporary_state.ray_actor
+            if late and actor is not None and trial.trial_id not in self._hung:
+                self._hung.add(trial.trial_id)
+                ray.kill(actor)  # ends a stopped process, too
+
+    def _out_of_reach(self, key: str) -> str:
+        artifact = self._attempts.state.plan.artifacts[key]
+        share = self._attempts.terms(key).share
+        return out_of_reach(bundles(self._requests[artifact.resources], artifact.runners, share))
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        self._started[trial.trial_id] = trial
+        self._attempts.began(_artifact(trial).key)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, float], **info: object
     ) -> None:
-        self._show(str(result["key"]), result)
+        artifact, said = _artifact(trial), cast(dict[str, Any], result)
+        if "process" in said:
+            self._attempts.began(artifact.key, Process(*said["process"]))
+        else:
+            self._attempts.progressed(artifact.key, artifact.progress(result))
+            self._watcher.training(artifact.key, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        self._ended(trial, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        self._ended(trial, pickle.loads(Path(trial.pickled_error_file).read_bytes()))
+
+    def _ended(self, trial: Trial, error: Exception | None) -> None:
+        artifact, said = _artifact(trial), trial.last_result or {}
+        self._started.pop(trial.trial_id, None)
+        key = artifact.key
+        if "finished" in said:
+            self._attempts.made(key)
+            self._done(key)
+        elif "stopped" in said:
+            self._attempts.release(key)
+        elif "damaged" in said:
+            self._attempts.release(key)
+            self._damaged(Damaged(*said["damaged"]))
+        elif "failure" in said:
+            self._attempts.failed(key, Ending(said["ending"]), said["failure"])
+        elif trial.trial_id in self._hung:
+            self._attempts.failed(key, Ending.HUNG, self._too_long(artifact))
+        else:
+            self._attempts.failed(key, *death(error, self._attempts.process(key)))
+
+    def _too_long(self, artifact: Artifact) -> str:
+        deadline_s, setting = (
+            self._requests[artifact.resources].deadline_s,
+            f"resources.{artifact.resources}.deadline_s",
+        )
+        return f"no progress for {deadline_s:g} s: if that is normal, give it more time, `--set {setting}=…`"
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return (Callback, ())
 
 
+def _artifact(trial: Trial) -> Artifact:
+    artifact: Artifact = trial.config["artifact"]
+    return artifact
+
+
 def train(
-    state: ExecutionState,
+    attempts: Attempts,
     resources: Resources,
     step: Callable[[], None],
     done: Callable[[str], None],
-    show: Callable[[str, Mapping[str, float]], None],
+    damaged: Callable[[Damaged], None],
+    watcher: Watcher,
     switch: ActorHandle[Switch],
     stop: StopRequest,
-    damaged: Callable[[Damaged], None],
     most: int,
 ) -> None:
     """One Tune run over all trainings, at most ``most`` at once (0: as many as fit)."""
@@ -178,7 +234,7 @@ def train(
         name: fit_to_cluster(request, resources)
         for name, request in (("expert", resources.expert), ("generator", resources.generator))
     }
-    store = state.store
+    store = attempts.state.store
 
     def config(artifact: Artifact) -> TrialConfig:
         request = requests[artifact.resources]
@@ -188,42 +244,72 @@ def train(
             "threads": request.threads,
             "gpu": request.gpu,
             "switch": switch,
+            "terms": attempts.terms(artifact.key),
         }
 
     def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         artifact: Artifact = config["artifact"]
-        return placement(requests[artifact.resources], artifact.runners)
+        terms: NextAttempt = config["terms"]
+        return placement(requests[artifact.resources], artifact.runners, terms.share, terms.avoid)
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(PENDING_TRIALS)
-    searcher = PlanSearcher(state, step, done, config, most, stop, damaged)
     run_tune(
         store,
-        state.plan.experiment.name,
+        attempts.state.plan.experiment.name,
         tune.with_resources(training_trial, resources_of),
-        tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
-        Watch(show, step),
+        tune.TuneConfig(search_alg=PlanSearcher(attempts, step, config, most, stop), num_samples=-1, reuse_actors=True),
+        Watch(attempts, step, done, damaged, watcher, requests),
     )
 
 
 def run_tune(
-    store: Store, name: str, trainable: Callable[..., None], tune_config: tune.TuneConfig, callback: Callback
+    store: Store,
+    name: str,
+    trainable: Callable[..., None],
+    tune_config: tune.TuneConfig,
+    callback: Callback,
+    deaths: int = 0,
 ) -> tune.ResultGrid:
-    """One Tune run, quiet, with its state where all nodes see it and gone when it returns."""
+    """One Tune run, quiet, with its state where all nodes see it and gone when it returns.
+
+    ``deaths``: how often Tune itself starts a failed trial again.
+    """
     unique = tune_name(name)
     run_config = RunConfig(
-        name=unique, storage_path=f"{store.root}/tune", storage_filesystem=store.fs, callbacks=[callback], verbose=0
+        name=unique,
+        storage_path=f"{store.root}/tune",
+        storage_filesystem=store.fs,
+        callbacks=[callback],
+        failure_config=FailureConfig(max_failures=deaths),
+        verbose=0,
     )
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are the sweep's own (``execution.stopping``)
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # and so are errors
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     try:
         return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     finally:
         discard(store, unique)
 
 
-def placement(request: TaskResources, runners: int = 0) -> tune.PlacementGroupFactory:
-    """One bundle on one node, and a CPU anywhere for each actor that the trial starts beside itself."""
-    bundle: dict[str, float] = {"CPU": request.cpu, **({"GPU": request.gpu} if request.gpu else {})}
-    return tune.PlacementGroupFactory([bundle] + [{"CPU": 1.0}] * runners)
+def bundles(request: TaskResources, runners: int = 0, share: float = 0.0) -> list[dict[str, float]]:
+    """One bundle on one node, with a share of the node at least, and a CPU for each actor that a trial starts."""
+    first = {"CPU": request.cpu, "GPU": request.gpu}
+    if share:
+        node = share_of_a_node(share)
+        first = {"CPU": max(request.cpu, node["CPU"]), "GPU": float(math.ceil(request.gpu)), "memory": node["memory"]}
+    return [{name: amount for name, amount in first.items() if amount}] + [{"CPU": 1.0}] * runners
+
+
+def placement(
+    request: TaskResources, runners: int = 0, share: float = 0.0, avoid: Collection[str] = ()
+) -> tune.PlacementGroupFactory:
+    """Room for a trial: a share of a node at least, and not on nodes to avoid, if others will do."""
+    wanted = bundles(request, runners, share)
+    options: dict[str, Any] = {}
+    if selector := avoiding(avoid, wanted[0]):
+        options["bundle_label_selector"] = [selector] * len(wanted)
+    return tune.PlacementGroupFactory(wanted, **options)
 
 
 def tune_name(name: str) -> str:

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import platform
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.artifacts import lock
 from orchestrator.artifacts.artifact_store import MANIFEST, Store, Workspace
 from orchestrator.exceptions import Damaged, UserError
 
@@ -137,6 +139,33 @@ def test_two_makers_make_it_once(tmp_path: Path) -> None:
     for maker in makers:
         maker.join(timeout=30)
     assert sorted(made.get(timeout=5) for _ in makers) == [False, False, True]
+
+
+def test_who_waits_says_for_whom_and_an_owner_that_stands_still_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    context, store, host = multiprocessing.get_context("fork"), Store(str(tmp_path)), platform.node()
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lock, "STILL_S", 0.5)
+    monkeypatch.setattr(lock, "SAY_AFTER_S", 0.3)
+    assert store.owner("experts", "k") is None
+    maker = context.Process(target=lambda: store.make("experts", "k", build(wait_s=3)))
+    maker.start()
+    while (owner := store.owner("experts", "k")) is None:
+        time.sleep(0.02)
+    assert str(owner).startswith(f"pid {maker.pid} on {host} makes it since ") and "python" in owner.command
+    time.sleep(1)
+    alive = store.owner("experts", "k")
+    assert alive is not None and not alive.stands_still, "its heart beats"
+    os.kill(maker.pid, signal.SIGSTOP)
+    time.sleep(1)
+    assert f"has shown no life since {time.strftime('%H:')}" in (said := str(store.owner("experts", "k")))
+    assert said.endswith(f"if it hangs, run `kill -9 {maker.pid}` on {host}")
+    os.kill(maker.pid, signal.SIGCONT)
+    assert not store.make("experts", "k", build()), "it waited"
+    assert caplog.text.count("waiting for experts-k: pid") == 1 and str(maker.pid) in caplog.text
+    maker.join(timeout=10)
+    assert store.owner("experts", "k") is None
 
 
 def test_a_killed_maker_frees_its_claim_and_its_rubbish_is_swept(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Nodes of the connected cluster: which can take what is asked for, and which to keep it away from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import ray
+
+Bundle = Mapping[str, float]
+"""Resources that are taken on one node."""
+NODE_LABEL = "ray.io/node-id"
+"""Label that Ray gives to every node."""
+
+
+class Node(NamedTuple):
+    """A node that is alive, with all of its resources, taken or not."""
+
+    id: str
+    address: str
+    resources: Bundle
+
+    def fits(self, bundle: Bundle) -> bool:
+        """Whether it has, when nothing else runs on it, what a bundle asks for."""
+        return all(self.resources.get(name, 0.0) >= amount for name, amount in bundle.items())
+
+
+class Process(NamedTuple):
+    """A process that makes artifacts."""
+
+    node: str
+    host: str
+    pid: int
+
+
+def alive() -> list[Node]:
+    """All nodes that are alive."""
+    return [
+        Node(node["NodeID"], node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]
+    ]
+
+
+def this_process() -> Process:
+    """This process, which runs a task of Ray."""
+    return Process(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
+
+
+def avoiding(avoid: Collection[str], bundle: Bundle) -> dict[str, str]:
+    """Label selector that keeps a bundle away from nodes; empty where no other node could ever take it."""
+    nodes = alive()
+    bad = sorted(node.id for node in nodes if node.id in avoid)
+    good = any(node.fits(bundle) for node in nodes if node.id not in avoid)
+    return {NODE_LABEL: f"!in({','.join(bad)})"} if bad and good else {}
+
+
+def share_of_a_node(share: float) -> dict[str, float]:
+    """CPUs and bytes of memory that are a share of the node with most memory."""
+    largest = max((node.resources for node in alive()), key=lambda resources: resources.get("memory", 0.0))
+    return {name: float(int(share * largest.get(name, 0.0))) for name in ("CPU", "memory")}
+
+
+def out_of_reach(bundles: Sequence[Bundle]) -> str:
+    """What bundles ask for that the cluster will never have as it is, such as ``1 GPU (none here)``; else empty."""
+    nodes = [node.resources for node in alive()]
+    for name in ("GPU", "CPU", "memory"):
+        here = [node.get(name, 0.0) for node in nodes]
+        asked = [bundle.get(name, 0.0) for bundle in bundles]
+        if max(asked) > max(here, default=0.0):
+            where = " on one node" if any(here) else ""
+            return f"{_amount(name, max(asked))}{where} ({_amount(name, max(here, default=0.0))} here)"
+        if sum(asked) > sum(here):
+            return f"{_amount(name, sum(asked))} ({_amount(name, sum(here))} here)"
+    return ""
+
+
+def _amount(name: str, amount: float) -> str:
+    if not amount:
+        return "none"
+    if name == "memory":
+        return f"{amount / 1e9:.3g} GB of memory"
+    return f"{amount:g} {name}{'s' if amount > 1 else ''}"
