@@ -208,16 +208,14 @@ def train(
 def run_tune(
     store: Store, name: str, trainable: Callable[..., None], tune_config: tune.TuneConfig, callback: Callback
 ) -> tune.ResultGrid:
-    """One Tune run, quiet, with its state where all nodes see it and gone when it returns."""
+    """One Tune run, quiet, with its state on this host, since no trial needs it, and gone when it returns."""
     unique = tune_name(name)
-    run_config = RunConfig(
-        name=unique, storage_path=f"{store.root}/tune", storage_filesystem=store.fs, callbacks=[callback], verbose=0
-    )
+    run_config = RunConfig(name=unique, storage_path=str(store.tune), callbacks=[callback], verbose=0)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are the sweep's own (``execution.stopping``)
     try:
         return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     finally:
-        discard(store, unique)
+        shutil.rmtree(store.tune / unique, ignore_errors=True)
 
 
 def placement(request: TaskResources, runners: int = 0) -> tune.PlacementGroupFactory:
@@ -233,15 +231,6 @@ def tune_name(name: str) -> str:
 
 def discard_left(store: Store) -> None:
     """Delete the Tune state that killed processes of this host left, whether or not anything is to be trained now."""
-    if store.local:
-        for left in Path(store.root, "tune").glob(f"*@{platform.node()}@*"):
-            if not Path("/proc", left.name.rpartition("@")[2]).exists():
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def discard(store: Store, name: str) -> None:
-    """Tune's own state is of no use once it returns."""
-    if store.local:
-        shutil.rmtree(f"{store.root}/tune/{name}", ignore_errors=True)
-    else:
-        store.fs.delete_dir(f"{store.root}/tune/{name}")
+    for left in store.tune.glob(f"*@{platform.node()}@*"):
+        if not Path("/proc", left.name.rpartition("@")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
