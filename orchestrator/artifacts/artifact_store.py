@@ -97,15 +97,19 @@ class Store:
 
     def keys(self, kind: str) -> set[str]:
         """Keys of all finished artifacts of a kind: one listing."""
+        if self.local:
+            return {key for key in self._folders(kind) if self.exists(kind, key)}
         selector = pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True, recursive=True)
-        manifests = (info.path for info in self.fs.get_file_info(selector) if info.base_name == MANIFEST)
-        return {key for path in manifests if not (key := path.split("/")[-2]).startswith(".")}
+        return {info.path.split("/")[-2] for info in self.fs.get_file_info(selector) if info.base_name == MANIFEST}
 
     def exists(self, kind: str, key: str) -> bool:
+        """Whether the artifact is finished: at most one request."""
+        if self.local:
+            return os.path.isfile(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}")
         return MANIFEST in self._names(kind, key)
 
     def _names(self, kind: str, key: str) -> list[str]:
-        """Names of the files of an artifact: one listing, whether or not there are any."""
+        """Names of the files of a remote artifact: one listing, whether or not there are any."""
         selector = pafs.FileSelector(f"{self.root}/artifacts/{kind}/{key}", allow_not_found=True)
         return [info.base_name for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.File]
 
@@ -183,7 +187,7 @@ class Store:
     def problems(self, kinds: Iterable[str]) -> Iterator[Damaged]:
         """All damaged artifacts of some kinds; every file is read."""
         for kind in kinds:
-            for key in sorted(self._folders(kind)):
+            for key in sorted(self._folders(kind) if self.local else self.keys(kind)):
                 if not self.local:  # the files that count are those on the bucket
                     shutil.rmtree(self._cache / "artifacts" / kind / key, ignore_errors=True)
                 try:
@@ -191,12 +195,10 @@ class Store:
                 except Damaged as found:
                     yield found
 
-    def _folders(self, kind: str) -> set[str]:
-        """Keys of a kind, with those of local artifacts that have lost their manifest."""
-        if not self.local:
-            return self.keys(kind)
-        infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
-        return {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+    def _folders(self, kind: str) -> list[str]:
+        """Keys of the local artifacts of a kind, with those that have lost their manifest."""
+        folder = f"{self.root}/artifacts/{kind}"
+        return [name for name in os.listdir(folder) if not name.startswith(".")] if os.path.isdir(folder) else []
 
     @property
     def tune(self) -> Path:
