@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from results.problems import ResultsError, unknown
+from results.remote import SETTLED_S, Mirror, is_settled, open_remote, private_cache
 from results.rows import Row, to_table
-from results.schema import DIMENSIONS, TABLES, TableSchema
+from results.schema import DIMENSIONS, PROVENANCE, TABLES, TableSchema
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,6 +38,9 @@ class ResultStore:
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
         self._files, self._base = _filesystem(self.root)
+        self._mirror = (
+            None if isinstance(self._files, fs.LocalFileSystem) else _mirror(self.root, self._files, self._base)
+        )
 
     def write(self, table: str, key: str, rows: Sequence[Row] | pa.Table, *, replace: bool = False) -> None:
         """Store `rows` as the file `key` of `table`. Readers never see half of it, even if the writer is killed.
@@ -48,24 +53,40 @@ class ResultStore:
         schema = _schema(table)
         path = self._path(schema, key)
         content = _encode(to_table(schema, rows))
-        try:
-            present = self._read(path)
-        except ResultsError:
-            if not (replace or not schema.deterministic):
-                raise
-            present = None  # whatever is there cannot be read, and gives way
+        gives_way = replace or not schema.deterministic
+        present = self._present(path, gives_way) if schema is not PROVENANCE else None
         if present is not None and _holds(present, schema, content):
             return
-        if present is not None and schema.deterministic and not replace:
+        if present is not None and not gives_way:
             raise ResultsError(f"table {table} already holds other rows under {key!r} in {self.root}")
         self._publish(path, content)
 
+    def _present(self, path: str, gives_way: bool) -> pa.Table | None:
+        """What a file holds, if anything; of what would give way, only that which costs nothing to read."""
+        if not gives_way:
+            return self._read(path)
+        with suppress(ResultsError):  # whatever is there cannot be read, and gives way
+            if self._mirror is None:
+                return self._read(path)
+            copy = self._mirror.copy_of(path)
+            if copy.exists() and self._mirror.has(self._files.get_file_info(path)):
+                return pq.read_table(copy)
+        return None
+
     def keys(self, table: str) -> list[str]:
         """Names of the files of `table`, sorted; empty for a store that does not exist yet."""
-        selector = fs.FileSelector(f"{self._base}/{_schema(table).name}", allow_not_found=True)
-        names = [info.base_name for info in self._files.get_file_info(selector) if info.type == fs.FileType.File]
-        whole = [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
-        return sorted(name.removesuffix(_SUFFIX) for name in whole)
+        return [info.base_name.removesuffix(_SUFFIX) for info in self._list(_schema(table).name)[table]]
+
+    def _list(self, folder: str = "") -> dict[str, list[fs.FileInfo]]:
+        """Files of each table, sorted, below a folder of the store: one listing."""
+        selector = fs.FileSelector(f"{self._base}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
+        found: dict[str, list[fs.FileInfo]] = {table: [] for table in TABLES}
+        for info in sorted(self._files.get_file_info(selector), key=lambda info: info.path):
+            parent, _, name = info.path.removeprefix(f"{self._base}/").rpartition("/")
+            whole = info.type == fs.FileType.File and name.endswith(_SUFFIX) and not name.startswith(".")
+            if whole and parent in found:
+                found[parent].append(info)
+        return found
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """Table, key and trouble of every file that cannot be read as it was written; every page is read."""
@@ -94,10 +115,31 @@ class ResultStore:
     def dataset(self, table: str) -> ds.Dataset | pa.Table:
         """All rows of `table`, not yet read; an empty table where there are none. Columns added since are null."""
         schema = _schema(table)
-        paths = [self._path(schema, key) for key in self.keys(table)]
-        if not paths:
-            return schema.arrow.empty_table()
-        return ds.dataset(paths, schema=schema.arrow, filesystem=self._files, format=_CHECKED)
+        return self._datasets(self._list(schema.name))[table]
+
+    def _datasets(self, listed: dict[str, list[fs.FileInfo]]) -> dict[str, ds.Dataset | pa.Table]:
+        """Rows of the files of each table. Remote ones are read from copies; provenance, seldom asked for, there."""
+        files: dict[str, fs.FileSystem] = dict.fromkeys(listed, self._files)
+        paths = {table: [info.path for info in infos] for table, infos in listed.items()}
+        if self._mirror is not None:
+            for table in listed.keys() - {PROVENANCE.name}:
+                self._mirror.fetch(listed[table])
+                paths[table] = [str(self._mirror.copy_of(path)) for path in paths[table]]
+                files[table] = fs.LocalFileSystem()
+        return {
+            table: ds.dataset(paths[table], schema=TABLES[table].arrow, filesystem=files[table], format=_CHECKED)
+            if paths[table]
+            else TABLES[table].arrow.empty_table()
+            for table in listed
+        }
+
+    def _list_settled(self) -> dict[str, list[fs.FileInfo]]:
+        """All files, once the last that was written can be told from its successor, or a little later."""
+        listed = self._list()
+        if self._mirror is not None and not all(is_settled(info) for infos in listed.values() for info in infos):
+            time.sleep(SETTLED_S)
+            listed = self._list()
+        return listed
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can only read: the store's tables, the paper's numbers, and the macros.
@@ -111,7 +153,8 @@ class ResultStore:
         described = {table.name for table in DIMENSIONS}
         names = {name: f"stored_{name}" if name in described else name for name in TABLES}
         of_paper = {"paper": paper(), "paper_methods": paper_methods(), "paper_benchmarks": paper_benchmarks()}
-        return connect({**of_paper, **{view: self.dataset(name) for name, view in names.items()}})
+        stored = self._datasets(self._list_settled())
+        return connect({**of_paper, **{view: stored[name] for name, view in names.items()}})
 
     def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:
         """The answer to one query; `$name` in it stands for a parameter. Raises ResultsError, in one message."""
@@ -147,15 +190,19 @@ class ResultStore:
 
     def _publish(self, path: str, content: bytes) -> None:
         folder, name = path.rsplit("/", 1)
-        temporary = f"{folder}/.{name}.{uuid4().hex}"
+        atomic = self._mirror is not None  # an object is there once it is whole
+        temporary = path if atomic else f"{folder}/.{name}.{uuid4().hex}"
         try:
-            self._files.create_dir(folder, recursive=True)
+            if not atomic:
+                self._files.create_dir(folder, recursive=True)
             with self._files.open_output_stream(temporary) as stream:
                 stream.write(content)
-            self._files.move(temporary, path)
+            if not atomic:
+                self._files.move(temporary, path)
         except OSError as error:
-            with suppress(OSError):
-                self._files.delete_file(temporary)
+            if not atomic:
+                with suppress(OSError):
+                    self._files.delete_file(temporary)
             raise ResultsError(f"cannot write results to {self.root}: {error}") from error
 
 
@@ -181,10 +228,16 @@ def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
     if "://" not in root:
         return fs.LocalFileSystem(), Path(root).expanduser().absolute().as_posix()
     try:
-        files, base = fs.FileSystem.from_uri(root)
+        return open_remote(root)
     except (pa.ArrowInvalid, OSError) as error:
         raise ResultsError(f"cannot open storage {root}: {error}") from error
-    return files, base.rstrip("/")
+
+
+def _mirror(root: str, files: fs.FileSystem, base: str) -> Mirror:
+    try:
+        return Mirror(files, base, private_cache(root))
+    except PermissionError as error:
+        raise ResultsError(f"cannot open storage {root}: {error}") from error
 
 
 def _schema(table: str) -> TableSchema:

@@ -2,24 +2,27 @@
 
     <storage>/artifacts/<kind>/<key>/…      a finished artifact, with its ``artifact.json``
     <storage>/work/<kind>/<key>/…           checkpoints of one that is being made; gone when it is finished
+                                            (on object storage in pieces, see ``orchestrator.artifacts.remote_folder``)
     <storage>/locks/<kind>-<key>            who is making it (local storage only)
     <storage>/results/<table>/<key>.parquet what was measured (see ``results.result_store``)
 
 An artifact is made in a staging folder and then moved, so a key never holds half of one. On local storage a file
 lock keeps two sweeps from making the same thing twice, and dies with its process. On object storage there is no
-lock: two sweeps may do the same work, and the second to finish overwrites the first with the same content.
+lock: two sweeps may do the same work, and the second to finish overwrites the first with the same content. There
+every request counts, so a machine keeps what it made or fetched in a cache of its own, where its processes find it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import fcntl
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -30,12 +33,16 @@ import pyarrow.fs as pafs
 from hypogen.checkpoints import sync
 from orchestrator.artifacts.integrity import MANIFEST, damage, opened, seal
 from orchestrator.artifacts.lock import Owner, locked, owner_of
+from orchestrator.artifacts.remote_folder import CLOCK, RemoteFolder
 from orchestrator.exceptions import Damaged, UserError
+from results.remote import open_remote, private_cache
 
 DAMAGED = "damaged"
 """Folder of a storage that damaged artifacts and results are moved to."""
 REMOTE_SCHEMES = ("s3", "gs")
 GCS_PATIENCE = timedelta(seconds=2)
+COPIED_BYTES = 2**24
+"""Bytes of a remote file that are asked for at once."""
 FULL_BYTES = 64 * 2**20
 """Less free space than this is a full disk: a checkpoint would not fit."""
 
@@ -55,8 +62,7 @@ class Store:
             self._cache = root
         else:
             self.fs, self.root = _remote_root(uri)
-            digest = hashlib.sha256(uri.encode()).hexdigest()[:12]
-            self._cache = Path(tempfile.gettempdir()) / f"hypogen-{os.getuid()}" / digest
+            self._cache = _cache(uri)
 
     @property
     def results(self) -> str:
@@ -68,14 +74,17 @@ class Store:
         return self.local and shutil.disk_usage(self.root).free < FULL_BYTES
 
     def check_writable(self) -> None:
-        """Write, read and delete a small file. UserError with the remedy when that fails; leaves nothing behind."""
-        probe = f"{self.root}/.probe-{os.getpid()}"
+        """Write a small file. UserError with the remedy when that fails; on local storage it leaves nothing behind."""
+        probe = f"{self.root}/.writable"
         existed = self.local and Path(self.root).exists()
         try:
-            self.fs.create_dir(self.root, recursive=True)
+            if self.local:
+                probe += f"-{os.getpid()}"
+                self.fs.create_dir(self.root, recursive=True)
             with self.fs.open_output_stream(probe) as stream:
                 stream.write(b"writable")
-            self.fs.delete_file(probe)
+            if self.local:  # on a bucket this would take three more requests
+                self.fs.delete_file(probe)
         except OSError as error:
             reason = error.strerror or _first_line(error)
             raise UserError(
@@ -90,13 +99,21 @@ class Store:
 
     def keys(self, kind: str) -> set[str]:
         """Keys of all finished artifacts of a kind: one listing."""
-        infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
-        names = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
-        return {name for name in names if not name.startswith(".") and self.exists(kind, name)}
+        if self.local:
+            return {key for key in self._folders(kind) if self.exists(kind, key)}
+        selector = pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True, recursive=True)
+        return {info.path.split("/")[-2] for info in self.fs.get_file_info(selector) if info.base_name == MANIFEST}
 
     def exists(self, kind: str, key: str) -> bool:
-        info = self.fs.get_file_info(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}")
-        return info.type == pafs.FileType.File
+        """Whether the artifact is finished: at most one request."""
+        if self.local:
+            return os.path.isfile(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}")
+        return MANIFEST in self._names(kind, key)
+
+    def _names(self, kind: str, key: str) -> list[str]:
+        """Names of the files of a remote artifact: one listing, whether or not there are any."""
+        selector = pafs.FileSelector(f"{self.root}/artifacts/{kind}/{key}", allow_not_found=True)
+        return [info.base_name for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.File]
 
     def folder(self, kind: str, key: str) -> Path:
         """A local folder with the artifact's files; fetched once a machine when the storage is remote."""
@@ -114,12 +131,31 @@ class Store:
         return target
 
     def _fetch(self, kind: str, key: str, target: Path) -> None:
-        """Bring a remote artifact's files to this machine, unless they are here."""
-        if not self.local and not (target / MANIFEST).exists() and self.exists(kind, key):
+        """Bring a remote artifact's files to this machine, once for all its processes, unless they are here."""
+        if self.local or (target / MANIFEST).exists():
+            return
+        with self._fetching(kind, key):
+            if (target / MANIFEST).exists() or MANIFEST not in (names := self._names(kind, key)):
+                return
             with self._staging(kind, key) as staging:
-                pafs.copy_files(f"{self.root}/artifacts/{kind}/{key}", str(staging), source_filesystem=self.fs)
-                shutil.rmtree(target, ignore_errors=True)  # a copy that lost its manifest
-                _move(staging, target)
+                for name in names:
+                    remote = f"{self.root}/artifacts/{kind}/{key}/{name}"
+                    with self.fs.open_input_stream(remote) as stream, (staging / name).open("wb") as file:
+                        shutil.copyfileobj(stream, file, COPIED_BYTES)
+                self._keep(staging, target)
+
+    def _keep(self, staging: Path, target: Path) -> None:
+        """Put a remote artifact's files into this machine's cache, in the place of a copy that lost its manifest."""
+        shutil.rmtree(target, ignore_errors=True)
+        _move(staging, target)
+
+    @contextlib.contextmanager
+    def _fetching(self, kind: str, key: str) -> Iterator[None]:
+        path = self._cache / "fetching" / f"{kind}-{key}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def set_aside(self, kind: str, key: str) -> str:
         """Move a damaged artifact out of the way, so that it can be made again; where its files are now."""
@@ -128,8 +164,8 @@ class Store:
             return "nowhere, since it is gone"
         target = f"{parent}/{key}-{uuid4().hex[:8]}"
         self._checked.discard((kind, key))
-        self.fs.create_dir(parent, recursive=True)
         if self.local:
+            Path(parent).mkdir(parents=True, exist_ok=True)
             Path(source).rename(target)
         else:
             pafs.copy_files(source, target, source_filesystem=self.fs, destination_filesystem=self.fs)
@@ -139,8 +175,12 @@ class Store:
 
     def manifest(self, kind: str, key: str) -> dict[str, object]:
         """What an artifact says of itself (``orchestrator.artifacts.manifest``)."""
-        with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
-            text = stream.read()
+        here = self._cache / "artifacts" / kind / key / MANIFEST
+        if self.local or here.exists():
+            text = here.read_bytes()
+        else:
+            with self.fs.open_input_stream(f"{self.root}/artifacts/{kind}/{key}/{MANIFEST}") as stream:
+                text = stream.read()
         try:
             return opened(text)
         except ValueError as error:
@@ -149,16 +189,23 @@ class Store:
     def problems(self, kinds: Iterable[str]) -> Iterator[Damaged]:
         """All damaged artifacts of some kinds; every file is read."""
         for kind in kinds:
-            infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
-            for key in sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory):
-                if not self.local:  # the files that count are those on the bucket, once their manifest is there
+            for key in sorted(self._folders(kind) if self.local else self.keys(kind)):
+                if not self.local:  # the files that count are those on the bucket
                     shutil.rmtree(self._cache / "artifacts" / kind / key, ignore_errors=True)
-                    if not self.exists(kind, key):
-                        continue
                 try:
                     self.folder(kind, key)
                 except Damaged as found:
                     yield found
+
+    def _folders(self, kind: str) -> list[str]:
+        """Keys of the local artifacts of a kind, with those that have lost their manifest."""
+        folder = f"{self.root}/artifacts/{kind}"
+        return [name for name in os.listdir(folder) if not name.startswith(".")] if os.path.isdir(folder) else []
+
+    @property
+    def tune(self) -> Path:
+        """The local folder for Ray Tune's own state."""
+        return self._cache / "tune"
 
     @property
     def aside(self) -> Path:
@@ -175,7 +222,7 @@ class Store:
         """Make the artifact unless it is there; True if this call made it.
 
         ``build(folder, workspace)`` writes the artifact's files into ``folder`` and returns its manifest, to which the
-        seconds are added; the workspace holds its checkpoints and survives a kill.
+        seconds are added; the workspace holds its checkpoints, and survives a kill or an error.
         """
         with self._claim(kind, key):
             if self.exists(kind, key):
@@ -184,10 +231,14 @@ class Store:
                 self.set_aside(kind, key)  # it has lost its manifest; on a bucket somebody may be uploading it
             self._sweep_staging(kind, key)
             workspace = Workspace(self, kind, key)
-            with self._staging(kind, key) as staging:
-                manifest = {**build(staging, workspace), "seconds": round(workspace.seconds(), 3)}
-                seal(staging, manifest)
-                self._publish(staging, kind, key)
+            try:
+                with self._staging(kind, key) as staging:
+                    manifest = {**build(staging, workspace), "seconds": round(workspace.seconds(), 3)}
+                    seal(staging, manifest)
+                    self._publish(staging, kind, key)
+            except BaseException:
+                workspace.sync()
+                raise
             workspace.clear()
         return True
 
@@ -197,9 +248,10 @@ class Store:
             _move(staging, Path(target))
             sync(Path(target).parent)
             return
-        self.fs.create_dir(target, recursive=True)
         for file in sorted(staging.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest makes it whole
             pafs.copy_files(str(file), f"{target}/{file.name}", destination_filesystem=self.fs)
+        with self._fetching(kind, key):
+            self._keep(staging, self._cache / "artifacts" / kind / key)
 
     @contextlib.contextmanager
     def _staging(self, kind: str, key: str) -> Iterator[Path]:
@@ -233,60 +285,51 @@ class Workspace:
     """A folder for the checkpoints of an artifact that is being made, kept until the artifact is whole."""
 
     def __init__(self, store: Store, kind: str, key: str) -> None:
-        self._store, self._remote = store, f"{store.root}/work/{kind}/{key}"
+        self._aside = store.aside / "work"
         self.folder = store.workspaces(kind) / key
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not store.local:
-            self._download()
-        self._clock, self._started = self.folder / "seconds", time.monotonic()
+        self._copy = None if store.local else RemoteFolder(store.fs, f"{store.root}/work/{kind}/{key}", self.folder)
+        if self._copy:
+            self._copy.download()
+        self._clock, self._started = self.folder / CLOCK, time.monotonic()
         self._before = float(self._clock.read_text() or 0) if self._clock.exists() else 0.0
-        self._synced = max((file.stat().st_mtime for file in self._files()), default=0.0)
+        self._thread, self._upload = ThreadPoolExecutor(1), Future[None]()
+        self._upload.set_result(None)
 
     def seconds(self) -> float:
         """Seconds of work so far, those before a kill included (up to its last ``sync``)."""
         return self._before + time.monotonic() - self._started
 
-    def sync(self) -> None:
-        """Note the time spent; on remote storage upload what is newer than the last upload."""
-        write_text(self._clock, f"{self.seconds():.3f}")
-        if self._store.local:
-            return
-        newer = [file for file in self._files() if file.stat().st_mtime > self._synced]
-        for file in newer:  # in the order of writing: a checkpoint comes after all that it builds upon
-            self._synced = file.stat().st_mtime
-            self._upload(file)
-        if newer:
-            self._upload(self._clock)
+    def begin_sync(self) -> None:
+        """The same as ``sync`` beside the work, if there is a new checkpoint and the last is not on its way any more.
 
-    def _upload(self, file: Path) -> None:
-        remote = f"{self._remote}/{file.relative_to(self.folder).as_posix()}"
-        self._store.fs.create_dir(remote.rpartition("/")[0], recursive=True)
-        pafs.copy_files(str(file), remote, destination_filesystem=self._store.fs)
+        An upload that fails is left to the next one.
+        """
+        write_text(self._clock, f"{self.seconds():.3f}")
+        if self._copy and self._upload.done() and self._copy.has_news():
+            self._upload = self._thread.submit(self._copy.upload)
+
+    def sync(self) -> None:
+        """Note the time spent; on remote storage upload what is not there yet."""
+        write_text(self._clock, f"{self.seconds():.3f}")
+        if self._copy:
+            self._thread.submit(self._copy.upload).result()  # after the one that is on its way
 
     def set_aside(self) -> None:
         """Move the checkpoints out of the way, and begin with none."""
-        target = self._store.aside / "work" / f"{self.folder.name}-{uuid4().hex[:8]}"
+        target = self._aside / f"{self.folder.name}-{uuid4().hex[:8]}"
         target.parent.mkdir(parents=True, exist_ok=True)
         self.folder.rename(target)
         self.folder.mkdir()
-        if not self._store.local:
-            with contextlib.suppress(OSError):
-                self._store.fs.delete_dir(self._remote)
+        if self._copy:
+            self._thread.submit(self._copy.delete).result()
 
     def clear(self) -> None:
+        """Delete the checkpoints."""
+        if self._copy:
+            self._thread.submit(self._copy.delete).result()
+        self._thread.shutdown()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if not self._store.local:
-            with contextlib.suppress(OSError):
-                self._store.fs.delete_dir(self._remote)
-
-    def _download(self) -> None:
-        if self._store.fs.get_file_info(self._remote).type == pafs.FileType.Directory:
-            pafs.copy_files(self._remote, str(self.folder), source_filesystem=self._store.fs)
-
-    def _files(self) -> list[Path]:
-        """All files but the clock's, the one that was written last at the end."""
-        files = [file for file in self.folder.rglob("*") if file.is_file() and file != self._clock]
-        return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
 def _local_root(uri: str) -> Path:
@@ -312,11 +355,18 @@ def _remote_root(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         if scheme == "gs":  # which by default looks for credentials for many minutes
             pafs.GcsFileSystem(retry_time_limit=GCS_PATIENCE).get_file_info(path.partition("/")[0])
-        return pafs.FileSystem.from_uri(uri)
+        return open_remote(uri)
     except (OSError, ValueError) as error:
         raise UserError(
             f"--storage {uri}: {_first_line(error)}. Give a folder, or a URL like s3://bucket/folder."
         ) from None
+
+
+def _cache(uri: str) -> Path:
+    try:
+        return private_cache(uri)
+    except PermissionError as error:
+        raise UserError(f"--storage {uri}: {error}.") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -53,19 +53,16 @@ def make(
 
     def build(folder: Path, workspace: Workspace) -> Mapping[str, object]:
         def progress(values: Mapping[str, object]) -> None:
-            workspace.sync()
+            workspace.begin_sync()
             if report is not None:
                 report({name: float(value) for name, value in values.items() if isinstance(value, int | float)})
 
         task = Task(workspace.folder, threads, device, throttled(progress), stop)
         try:
-            try:
-                summary = artifact.make(store, folder, task)
-            except UnreadableCheckpoint:  # of a disk that lost it, or of other code: from the start, then
-                workspace.set_aside()
-                summary = artifact.make(store, folder, task)
-        finally:
-            workspace.sync()  # a training that was stopped has just left a checkpoint
+            summary = artifact.make(store, folder, task)
+        except UnreadableCheckpoint:  # of a disk that lost it, or of other code: from the start, then
+            workspace.set_aside()
+            summary = artifact.make(store, folder, task)
         return dataclasses.replace(manifest, summary=summary).fields()
 
     made = store.make(artifact.kind, artifact.key, build)

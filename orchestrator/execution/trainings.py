@@ -270,15 +270,14 @@ def run_tune(
     callback: Callback,
     deaths: int = 0,
 ) -> tune.ResultGrid:
-    """One Tune run, quiet, with its state where all nodes see it and gone when it returns.
+    """One Tune run, quiet, with its state on this host, since no trial needs it, and gone when it returns.
 
     ``deaths``: how often Tune itself starts a failed trial again.
     """
     unique = tune_name(name)
     run_config = RunConfig(
         name=unique,
-        storage_path=f"{store.root}/tune",
-        storage_filesystem=store.fs,
+        storage_path=str(store.tune),
         callbacks=[callback],
         failure_config=FailureConfig(max_failures=deaths),
         verbose=0,
@@ -289,7 +288,7 @@ def run_tune(
     try:
         return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     finally:
-        discard(store, unique)
+        shutil.rmtree(store.tune / unique, ignore_errors=True)
 
 
 def bundles(request: TaskResources, runners: int = 0, share: float = 0.0) -> list[dict[str, float]]:
@@ -319,15 +318,6 @@ def tune_name(name: str) -> str:
 
 def discard_left(store: Store) -> None:
     """Delete the Tune state that killed processes of this host left, whether or not anything is to be trained now."""
-    if store.local:
-        for left in Path(store.root, "tune").glob(f"*@{platform.node()}@*"):
-            if not Path("/proc", left.name.rpartition("@")[2]).exists():
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def discard(store: Store, name: str) -> None:
-    """Tune's own state is of no use once it returns."""
-    if store.local:
-        shutil.rmtree(f"{store.root}/tune/{name}", ignore_errors=True)
-    else:
-        store.fs.delete_dir(f"{store.root}/tune/{name}")
+    for left in store.tune.glob(f"*@{platform.node()}@*"):
+        if not Path("/proc", left.name.rpartition("@")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)

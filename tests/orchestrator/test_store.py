@@ -3,16 +3,23 @@ import multiprocessing
 import os
 import platform
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.fs import FileSelector
 
+from hypogen.errors import Stopped
 from orchestrator.artifacts import lock
 from orchestrator.artifacts.artifact_store import MANIFEST, Store, Workspace
+from orchestrator.artifacts.remote_folder import POINTER, RemoteFolder
 from orchestrator.exceptions import Damaged, UserError
+from results.remote import ATTEMPTS
+from tests.helpers.s3 import BUCKET, S3Server
 
 
 def build(text: str = "content", wait_s: float = 0.0) -> Any:
@@ -26,31 +33,33 @@ def build(text: str = "content", wait_s: float = 0.0) -> Any:
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def server() -> Iterator[S3Server]:
     """A real S3 protocol server on this machine."""
-    boto3 = pytest.importorskip("boto3")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
     before = dict(os.environ)
-    os.environ |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ["AWS_ENDPOINT_URL"] = endpoint
-    boto3.client("s3").create_bucket(Bucket="runs")
-    yield "s3://runs/here"
+    with S3Server().running() as running:
+        os.environ |= running.environment
+        yield running
     os.environ.clear()
     os.environ.update(before)
-    server.stop()
+
+
+@pytest.fixture
+def url(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of a test's own, seen from a machine without a cache."""
+    on_machine(tmp_path / "one", monkeypatch)
+    return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+def on_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as another machine: that is, with another cache."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
 
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
         return Store(str(tmp_path / "runs"))
-    url = request.getfixturevalue("bucket").replace("/here", f"/{tmp_path.name}")
-    return Store(url)
+    return Store(request.getfixturevalue("url"))
 
 
 def test_an_artifact_is_made_once_and_then_found(store: Store) -> None:
@@ -84,46 +93,223 @@ def test_a_failed_build_leaves_nothing_but_its_checkpoint(store: Store) -> None:
     assert not list(Workspace(store, "generator", "k").folder.glob("checkpoint")), "checkpoints go when it is whole"
 
 
-def test_remote_storage_moves_between_machines(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_storage_moves_between_machines(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines are two caches: what one made or half made, the other finds."""
-    url = bucket.replace("/here", "/moves")
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "one"))
     one = Store(url)
     one.make("experts", "k", build("from one"))
     workspace = Workspace(one, "generator", "g")
     (workspace.folder / "checkpoint").write_text("epoch 3")
     workspace.sync()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "two"))
+    on_machine(tmp_path / "two", monkeypatch)
     two = Store(url)
     assert (two.folder("experts", "k") / "data").read_text() == "from one"
-    assert (Workspace(two, "generator", "g").folder / "checkpoint").read_text() == "epoch 3"
+    again = Workspace(two, "generator", "g")
+    assert (again.folder / "checkpoint").read_text() == "epoch 3"
+    again.clear()
+    assert not list(Workspace(two, "generator", "g").folder.iterdir())
 
 
-def test_an_upload_that_is_cut_off_lacks_the_checkpoint_and_not_what_it_builds_upon(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_checkpoint_that_was_cut_off_is_the_one_before_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = bucket.replace("/here", "/cut-off")
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "one"))
-    workspace, uploaded = Workspace(Store(url), "generator", "g"), []
-    upload = Workspace._upload
+    workspace = Workspace(Store(url), "experts", "g")
+    write_checkpoint(workspace, "update 1", b"rows of 1")
+    workspace.sync()
+    write_checkpoint(workspace, "update 2", b"rows of 1 and 2")
+    with monkeypatch.context() as killed:
+        killed.setattr(RemoteFolder, "_publish", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            workspace.sync()
+    on_machine(tmp_path / "two", monkeypatch)
+    found = Workspace(Store(url), "experts", "g").folder
+    assert (found / "state.safetensors").read_text() == "update 1" and (found / "replay").read_text() == "rows of 1"
 
-    def cut_off(self: Workspace, file: Path) -> None:
-        uploaded.append(file.name)
-        if len(uploaded) == 3:
-            raise OSError("killed")
-        upload(self, file)
 
-    monkeypatch.setattr(Workspace, "_upload", cut_off)
-    (workspace.folder / "snapshots").mkdir()
-    for name in ("snapshots/z", "snapshots/a", "checkpoint"):
-        (workspace.folder / name).write_text(name)
-        time.sleep(0.01)
-    with pytest.raises(OSError, match="killed"):
+def test_a_checkpoint_whose_pieces_are_gone_is_none(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(url)
+    workspace = Workspace(store, "experts", "g")
+    write_checkpoint(workspace, "update 1", b"rows")
+    workspace.sync()
+    remote = f"{store.root}/work/experts/g"
+    for info in store.fs.get_file_info(FileSelector(remote)):
+        if info.base_name != POINTER:
+            store.fs.delete_file(info.path)
+    on_machine(tmp_path / "two", monkeypatch)
+    assert not list(Workspace(Store(url), "experts", "g").folder.iterdir())
+
+
+def write_checkpoint(workspace: Workspace, state: str, replay: bytes) -> None:
+    """As a training does: the state is replaced, after what it builds upon has grown."""
+    with (workspace.folder / "replay").open("r+b" if (workspace.folder / "replay").exists() else "wb") as file:
+        file.write(replay)
+    partial = workspace.folder / "state.safetensors.partial"
+    partial.write_text(state)
+    partial.replace(workspace.folder / "state.safetensors")
+
+
+def test_what_was_sent_of_a_replay_is_not_sent_again(
+    server: S3Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, rows = Store(url), os.urandom(8 * 2**20 + 2000)
+    workspace = Workspace(store, "experts", "g")
+    for end in (5 * 2**20, 5 * 2**20 + 1000, 8 * 2**20, len(rows)):  # the last row before the end changes its mind
+        server.requests.clear()
+        write_checkpoint(workspace, f"{end} bytes", rows[:end] + bytes(10))
+        before = sum(request.sent for request in server.requests)
         workspace.sync()
-    assert uploaded == ["z", "a", "checkpoint"]
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "two"))
-    found = Workspace(Store(url), "generator", "g").folder
-    assert sorted(path.name for path in found.rglob("*") if path.is_file()) == ["a", "z"]
+    assert before == 0 < sum(request.sent for request in server.requests) < 1.1 * 2**20
+    on_machine(tmp_path / "two", monkeypatch)
+    found = Workspace(store, "experts", "g")
+    assert (found.folder / "replay").read_bytes() == rows + bytes(10)
+    assert len(store.fs.get_file_info(FileSelector(f"{store.root}/work/experts/g"))) <= 2 + 4, "old pieces are gone"
+    server.requests.clear()
+    write_checkpoint(found, "more", rows + bytes(1000))
+    found.sync()
+    assert sum(request.sent for request in server.requests) < 1.1 * 2**20, "nor by the next machine"
+
+
+def test_whoever_goes_on_from_his_own_checkpoint_fetches_nothing(server: S3Server, url: str) -> None:
+    store = Store(url)
+    workspace = Workspace(store, "experts", "g")
+    write_checkpoint(workspace, "update 1", b"rows")
+    workspace.sync()
+    write_checkpoint(workspace, "update 2", b"rows and more")  # and killed before it was sent
+    server.requests.clear()
+    found = Workspace(store, "experts", "g").folder
+    assert (found / "state.safetensors").read_text() == "update 2"
+    assert [request.key for request in server.requests if request.operation == "get"] == [
+        f"{store.root.partition('/')[2]}/work/experts/g/{POINTER}"
+    ]
+
+
+def test_a_checkpoint_is_sent_whatever_the_clock_says(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(Store(url), "experts", "g")
+    for number in range(3):
+        write_checkpoint(workspace, f"update {number}", b"rows")
+        long_ago = 10**9 - 3600 * number
+        os.utime(workspace.folder / "state.safetensors", (long_ago, long_ago))
+        workspace.begin_sync()
+        workspace.sync()
+    on_machine(tmp_path / "two", monkeypatch)
+    found = Workspace(Store(url), "experts", "g").folder
+    assert (found / "state.safetensors").read_text() == "update 2"
+
+
+def test_an_upload_goes_beside_the_training_and_a_stop_waits_for_it(
+    server: S3Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took: list[float] = []
+
+    def train(folder: Path, workspace: Workspace) -> dict[str, Any]:
+        write_checkpoint(workspace, "update 1", b"rows")
+        monkeypatch.setattr(server, "delay_s", 0.3)
+        for _ in range(5):
+            started = time.monotonic()
+            workspace.begin_sync()
+            took.append(time.monotonic() - started)
+        write_checkpoint(workspace, "update 2", b"more rows")
+        raise Stopped("stopped")
+
+    store = Store(url)
+    with pytest.raises(Stopped):
+        store.make("experts", "g", train)
+    assert max(took) < 0.2
+    monkeypatch.setattr(server, "delay_s", 0.0)
+    on_machine(tmp_path / "two", monkeypatch)
+    found = Workspace(Store(url), "experts", "g").folder
+    assert (found / "state.safetensors").read_text() == "update 2"
+
+
+def test_rows_that_are_only_appended_are_no_news_but_a_new_state_is(url: str) -> None:
+    workspace = Workspace(Store(url), "experts", "g")
+    write_checkpoint(workspace, "update 1", b"rows")
+    workspace.sync()
+    copy = RemoteFolder(Store(url).fs, "runs/elsewhere", workspace.folder)
+    assert copy.has_news()
+    copy.upload()
+    with (workspace.folder / "replay").open("ab") as file:
+        file.write(b"more")
+    assert not copy.has_news()
+    write_checkpoint(workspace, "update 2", b"rows")
+    assert copy.has_news()
+
+
+def test_every_request_to_a_bucket_counts(server: S3Server, url: str) -> None:
+    store = Store(url)
+    server.requests.clear()
+    for number in range(3):
+        assert store.make("experts", f"k{number}", build())
+        (store.folder("experts", f"k{number}") / "data").read_text()
+        store.manifest("experts", f"k{number}")
+    operations = [request.operation for request in server.requests]
+    assert operations == ["list", "list", "put", "put"] * 3, "is it there, has it a checkpoint, and its two files"
+    server.requests.clear()
+    assert store.keys("experts") == {"k0", "k1", "k2"}
+    assert [request.operation for request in server.requests] == ["list"]
+
+
+def test_the_processes_of_a_machine_fetch_an_artifact_once(
+    server: S3Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(url).make("experts", "k", build())
+    on_machine(tmp_path / "two", monkeypatch)
+    server.requests.clear()
+    monkeypatch.setattr(server, "delay_s", 0.1)
+    stores = [Store(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:  # a lock of a file knows no difference between threads and processes
+        folders = list(threads.map(lambda store: store.folder("experts", "k"), stores))
+    assert {(folder / "data").read_text() for folder in folders} == {"content"}
+    assert sorted(Path(request.key).name for request in server.requests if request.operation == "get") == [
+        MANIFEST,
+        "data",
+    ]
+
+
+def test_a_damaged_copy_does_not_outlive_the_repair(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(url)
+    store.make("experts", "k", build())
+    (store.folder("experts", "k") / "data").write_text("harmed")
+    assert (Store(url).folder("experts", "k") / "data").read_text() == "content"
+
+
+def test_a_server_that_refuses_for_some_seconds_costs_only_time(server: S3Server, url: str) -> None:
+    store = Store(url)
+    server.stop()
+    started = time.monotonic()
+    timer = threading.Timer(2.5, server.start)
+    timer.start()
+    try:
+        assert store.make("experts", "k", build())
+    finally:
+        timer.join()
+    assert time.monotonic() - started >= 2.5 and store.keys("experts") == {"k"}
+    assert sum(0.025 * 2**attempt for attempt in range(ATTEMPTS)) > 45, "the waits of the AWS library"
+
+
+def test_a_cache_that_another_user_could_fill_is_refused(
+    server: S3Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "one" / f"hypogen-{os.getuid()}"
+    Store(url)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o755)
+    Store(url)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o777)
+    with pytest.raises(UserError, match=r"--storage s3://.* can be written by others: remove it, or set TMPDIR"):
+        Store(url)
+    cache.rename(tmp_path / "elsewhere")
+    cache.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link"):
+        Store(url)
+    cache.unlink()
+    stranger = os.getuid() + 1
+    (cache.parent / f"hypogen-{stranger}").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: stranger)
+    with pytest.raises(UserError, match=f"belongs to user {stranger - 1}"):
+        Store(url)
 
 
 def _make_slowly(root: str, made: Any) -> None:

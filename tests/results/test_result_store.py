@@ -13,12 +13,12 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from results.problems import ResultsError
 from results.result_store import ResultStore, open_results
 from results.schema import RUNS, TABLES
 from tests.helpers.result_rows import BENCHMARK_ROW, METHOD_ROW, PROVENANCE_ROW, asked, episode_rows, fill, run_row
+from tests.helpers.s3 import BUCKET, S3Server
 
 CURVE = {"run": "a", "epoch": 1, "step": 10, "metric": "loss", "value": 0.5}
 
@@ -228,31 +228,69 @@ def test_nothing_heavy_is_imported():
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    """A bucket behind a real HTTP server that speaks S3."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    boto3.client("s3").create_bucket(Bucket="results-bucket")
-    yield "s3://results-bucket/runs"
-    server.stop()
+def server(monkeypatch, tmp_path):
+    """A bucket behind a real HTTP server that speaks S3, seen from a machine without a cache."""
+    with S3Server().running() as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "cache"))
+        yield running
 
 
-def test_a_bucket_is_a_store_like_any_other(bucket):
-    store = ResultStore(f"{bucket}/results")
+def test_a_bucket_is_a_store_like_any_other(server, tmp_path):
+    store = ResultStore(f"s3://{BUCKET}/{tmp_path.name}/results")
     assert store.is_empty()
     fill(store, [run_row("a")], episode_rows("a", 0, [1.0, 2.0]))
     fill(store, [run_row("a")], episode_rows("a", 0, [1.0, 2.0]))
     with pytest.raises(ResultsError, match="already holds other rows"):
         store.write("episodes", "a", episode_rows("a", 0, [1.0]))
     store.write("episodes", "a", episode_rows("a", 0, [3.0]), replace=True)
-    assert open_results(bucket).frame('SELECT "return" FROM episodes JOIN runs USING (run)')["return"].tolist() == [3.0]
-    listed = boto3.client("s3").list_objects_v2(Bucket="results-bucket")["Contents"]
-    files = [entry["Key"] for entry in listed if not entry["Key"].endswith("/")]
-    assert files == ["runs/results/episodes/a.parquet", "runs/results/runs/a.parquet"]
+    assert open_results(f"s3://{BUCKET}/{tmp_path.name}").frame('SELECT "return" FROM episodes JOIN runs USING (run)')[
+        "return"
+    ].tolist() == [3.0]
+    listed = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=tmp_path.name)["Contents"]
+    files = [entry["Key"].removeprefix(f"{tmp_path.name}/results/") for entry in listed]
+    assert files == ["episodes/a.parquet", "runs/a.parquet"]
     with pytest.raises(ResultsError, match="does not exist"):
-        open_results("s3://results-bucket/elsewhere")
+        open_results(f"s3://{BUCKET}/elsewhere")
+
+
+def operations(server):
+    """What was asked since the last time."""
+    found = [request.operation for request in server.requests]
+    server.requests.clear()
+    return found
+
+
+def test_a_bucket_is_asked_only_for_what_changed(server, tmp_path):
+    store = ResultStore(f"s3://{BUCKET}/{tmp_path.name}/results")
+    for name in "ab":
+        store.write("curves", name, [{**CURVE, "run": name}], replace=True)
+    store.write("provenance", "a", [PROVENANCE_ROW])
+    assert operations(server) == ["put"] * 3
+    values = "SELECT run, value FROM curves ORDER BY ALL"
+    assert store.frame(values).value.tolist() == [0.5, 0.5]
+    assert sorted(operations(server)) == ["get", "get", "head", "head", "list", "list"], "once they are settled"
+    assert store.frame(values).value.tolist() == [0.5, 0.5]
+    assert operations(server) == ["list"]
+    store.write("curves", "a", [{**CURVE, "run": "a"}], replace=True)
+    assert operations(server) == ["head"], "the same rows again touch nothing"
+    ResultStore(store.root).write("curves", "a", [{**CURVE, "run": "a", "value": 0.25}], replace=True)
+    assert operations(server) == ["head", "put"]
+    assert store.frame(values).value.tolist() == [0.25, 0.5]
+    assert store.frame("SELECT artifact FROM provenance").artifact.tolist() == [PROVENANCE_ROW["artifact"]]
+
+
+def test_a_file_that_was_just_written_is_read_again_as_its_successor_may_look_alike(server, tmp_path):
+    store = ResultStore(f"s3://{BUCKET}/{tmp_path.name}/results")
+    for value in (0.5, 0.25, 0.75):
+        store.write("curves", "a", [{**CURVE, "value": value}], replace=True)
+        assert store.dataset("curves").to_table()["value"].to_pylist() == [value]
+
+
+def test_a_cache_that_another_could_fill_is_refused(server, tmp_path):
+    cache = tmp_path / "cache" / f"hypogen-{os.getuid()}"
+    cache.parent.mkdir()
+    cache.symlink_to(tmp_path)
+    with pytest.raises(ResultsError, match=r"cannot open storage s3://.* is a link or a file: remove it"):
+        ResultStore(f"s3://{BUCKET}/{tmp_path.name}/results")
