@@ -19,6 +19,7 @@ from orchestrator.config.loading import Cell
 from orchestrator.planning import runs
 from orchestrator.planning.inputs import experts_of
 from orchestrator.planning.runs import Run
+from orchestrator.planning.sharing import forget
 
 A = TypeVar("A", bound=Artifact)
 
@@ -79,6 +80,7 @@ def in_brackets(values: dict[str, Json]) -> str:
 
 def build(cells: Sequence[Cell]) -> Plan:
     """The plan of all cells together; whatever they have in common is in it once."""
+    forget()
     plan = Plan(cells[0].experiment)
     for cell in cells:
         experiment = cell.experiment
