@@ -100,11 +100,11 @@ def sweep(
 
     console = Console(soft_wrap=True)
     source = loading.load(path, profile, assignments)
-    loading.expand(source)  # everything that can be wrong with the file is found here
+    cells = loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(path)
     store = Store(storage)
     if dry_run:
-        print_dry_run(console, source, store, where)
+        print_dry_run(console, source, cells, store, where)
         return 0
     store.check_writable()
     for note in where.notes:
@@ -112,7 +112,7 @@ def sweep(
     session = Session(store, console, stop, Progress, max_concurrent)
     found = search.stored(source, store)
     if found is not None:
-        plan = build(loading.expand(found))
+        plan = build(cells if found is source else loading.expand(found))
         if (state := _made(plan, store)) is not None:
             return _close(state, session)
     with connected(where):

@@ -89,6 +89,10 @@ class Store:
 
     def keys(self, kind: str) -> set[str]:
         """Keys of all finished artifacts of a kind: one listing."""
+        if self.local:
+            folder = f"{self.root}/artifacts/{kind}"
+            there = os.listdir(folder) if os.path.isdir(folder) else []
+            return {name for name in there if os.path.exists(f"{folder}/{name}/{MANIFEST}")}
         infos = self.fs.get_file_info(pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True))
         names = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
         return {name for name in names if not name.startswith(".") and self.exists(kind, name)}

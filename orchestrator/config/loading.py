@@ -24,6 +24,7 @@ from orchestrator.config.checks import check_experiment
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.explanation import explain
 from orchestrator.config.setting import Effect, Setting
+from orchestrator.config.sharing import forget
 from orchestrator.config.yaml_source import YamlSource, parse_assignment, read
 from orchestrator.exceptions import ConfigError
 
@@ -103,6 +104,7 @@ def _assign(source: YamlSource, assignments: list[str]) -> None:
 
 def expand(source: YamlSource) -> list[Cell]:
     """Every cell of the grid, checked. ConfigError at the first that makes no sense."""
+    forget()
     base = source.copy()
     grid = base.data.pop("grid", None) or {}
     if not isinstance(grid, Mapping):

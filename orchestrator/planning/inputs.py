@@ -26,7 +26,7 @@ from orchestrator.artifacts.artifact import derive_seed, episode_seeds, specs_at
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.generator_artifact import Method
 from orchestrator.config.experiment import Experiment
-from orchestrator.planning.sharing import shared
+from orchestrator.config.sharing import shared
 
 
 @shared("experts", "specs", "seed")

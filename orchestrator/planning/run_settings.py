@@ -16,7 +16,7 @@ from orchestrator.artifacts import PROBES
 from orchestrator.artifacts.artifact import Json, settings_content
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.sections import DemonstrationChoice
-from orchestrator.planning.sharing import shared
+from orchestrator.config.sharing import shared
 
 Flat = dict[str, Json]
 Section = tuple[Flat, Flat]

@@ -14,9 +14,9 @@ from orchestrator.artifacts.artifact import Json, PolicyArtifact, Seeds, Specs, 
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.probe_artifacts import PolicyProbe, ProbeArtifact
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.sharing import shared
 from orchestrator.planning.inputs import demonstrations_of, generator_of, groups, reference_of
 from orchestrator.planning.run_settings import expert_settings, run_settings
-from orchestrator.planning.sharing import shared
 
 VERSION = 1
 """Raised when the code changes the rows of a run whose artifacts stay the same."""
@@ -143,7 +143,7 @@ def _specs_of(
     experiment: Experiment, benchmark: Benchmark, seed: int
 ) -> tuple[Split, tuple[MeasuredSpec, ...], tuple[int, ...]]:
     """The split with that seed, the specs of it that are measured, in the order of the grid, and their rows there."""
-    split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), seed)
+    split = experiment.split_of(benchmark, seed)
     roles = {"train": split.train, "test": split.test}
     role_of = {row: role for role in experiment.evaluation.roles for row in roles[role]}
     inside = in_distribution(benchmark.grid[list(split.train)], benchmark.grid)

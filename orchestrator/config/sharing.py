@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from orchestrator.config.experiment import Experiment
+if TYPE_CHECKING:
+    from orchestrator.config.experiment import Experiment
 
 P = ParamSpec("P")
 T = TypeVar("T")
 KEPT = 4096
 """Results that are kept per function; a grid that varies more than that works some out again."""
 
-Shared = Callable[Concatenate[Experiment, P], T]
+Shared = Callable[Concatenate["Experiment", P], T]
 _known: list[dict[Any, Any]] = []
 
 
@@ -46,6 +47,6 @@ def shared(*sections: str) -> Callable[[Shared[P, T]], Shared[P, T]]:
 
 
 def forget() -> None:
-    """Drop everything that is kept: another plan may find another zoo."""
+    """Drop everything that is kept: another file may find another zoo."""
     for known in _known:
         known.clear()
