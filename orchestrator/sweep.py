@@ -52,6 +52,10 @@ def main(
             "--dry-run", help="Print what is there, what is missing and how long it will take; start nothing."
         ),
     ] = False,
+    why: Annotated[
+        bool,
+        typer.Option("--why", help="Print what tells that which is missing from what is there; start nothing."),
+    ] = False,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
     from orchestrator.exceptions import Interrupted, SweepFailed, UserError
@@ -61,7 +65,7 @@ def main(
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
         with StopRequest().listening() as stop:
-            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, stop))
+            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, why, stop))
     except (UserError, ResultsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -81,6 +85,7 @@ def sweep(
     address: str | None,
     max_concurrent: int,
     dry_run: bool,
+    why: bool,
     stop: StopRequest,
 ) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
@@ -93,7 +98,9 @@ def sweep(
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading
     from orchestrator.console.dry_run import dry_run as print_dry_run
+    from orchestrator.console.dry_run import state_of
     from orchestrator.console.progress import Progress
+    from orchestrator.console.why import print_reasons
     from orchestrator.execution import search
     from orchestrator.execution.execution import Session
     from orchestrator.planning.plan import build
@@ -103,6 +110,9 @@ def sweep(
     cells = loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(path)
     store = Store(storage)
+    if why:
+        print_reasons(console, state_of(console, source, cells, store))
+        return 0
     if dry_run:
         print_dry_run(console, source, cells, store, where)
         return 0
@@ -146,8 +156,10 @@ def _execute(plan: Plan, session: Session) -> int:
 
 def _close(state: ExecutionState, session: Session) -> int:
     """Print the table, where everything lies, and what failed."""
+    from orchestrator.artifacts.catalogue import record
     from orchestrator.console.closing import closing
 
+    record(state.store, [state.plan.artifacts[key] for key in state.made])
     closing(session.console, state)
     return 1 if state.failures else 0
 

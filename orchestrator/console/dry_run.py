@@ -27,16 +27,8 @@ SHOWN_GENERATORS = 30
 
 def dry_run(console: Console, source: YamlSource, cells: Sequence[Cell], store: Store, address: Address) -> None:
     """Print it for a file and the cells of its grid; nothing is started."""
-    found = search.stored(source, store)
-    if found is None:
-        chosen = search.check_point(source).search
-        assert chosen is not None
-        console.print(
-            f"search: {chosen.trials} trials over {', '.join(chosen.space)} come first; below is the run of the best."
-        )
-        found = search.with_settings(source, {})
-    plan = build(cells if found is source else expand(found))
-    state = ExecutionState(plan, store)
+    state = state_of(console, source, cells, store)
+    plan = state.plan
     workers = os.cpu_count() or 1
     estimate = Estimate(state, workers)
     where = escape(f"storage {store.given}, Ray at {address.value} ({address.reason})")
@@ -48,6 +40,19 @@ def dry_run(console: Console, source: YamlSource, cells: Sequence[Cell], store: 
         highlight=False,
     )
     _print_generators(console, plan)
+
+
+def state_of(console: Console, source: YamlSource, cells: Sequence[Cell], store: Store) -> ExecutionState:
+    """What is there and missing; says so where a search comes first, and takes the file's own settings for it."""
+    found = search.stored(source, store)
+    if found is None:
+        chosen = search.check_point(source).search
+        assert chosen is not None
+        console.print(
+            f"search: {chosen.trials} trials over {', '.join(chosen.space)} come first; below is the run of the best."
+        )
+        found = search.with_settings(source, {})
+    return ExecutionState(build(cells if found is source else expand(found)), store)
 
 
 def _overview(state: ExecutionState, estimate: Estimate) -> Table:
