@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wait for them
+    from rich.console import Console
+
     from orchestrator.artifacts.artifact_store import Store
+    from orchestrator.execution.cluster import Address
     from orchestrator.execution.execution import Session
     from orchestrator.execution.state import ExecutionState
     from orchestrator.execution.stopping import StopRequest
@@ -97,10 +100,8 @@ def sweep(
 
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading
-    from orchestrator.console.dry_run import dry_run as print_dry_run
     from orchestrator.console.dry_run import state_of
     from orchestrator.console.progress import Progress
-    from orchestrator.console.why import print_reasons
     from orchestrator.execution import search
     from orchestrator.execution.execution import Session
     from orchestrator.planning.plan import build
@@ -110,11 +111,8 @@ def sweep(
     cells = loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(path)
     store = Store(storage)
-    if why:
-        print_reasons(console, state_of(console, source, cells, store))
-        return 0
-    if dry_run:
-        print_dry_run(console, source, cells, store, where)
+    if dry_run or why:
+        _show(console, state_of(console, source, cells, store), where, dry_run, why)
         return 0
     store.check_writable()
     for note in where.notes:
@@ -123,8 +121,8 @@ def sweep(
     found = search.stored(source, store)
     if found is not None:
         plan = build(cells if found is source else loading.expand(found))
-        if (state := _made(plan, store)) is not None:
-            return _close(state, session)
+        if (made := _made(plan, store)) is not None:
+            return _close(made, session)
     with connected(where):
         stop.install()  # Ray takes the signals when it starts
         console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
@@ -132,6 +130,17 @@ def sweep(
             found = search.run(source, session)
             plan = build(loading.expand(found))
         return _execute(plan, session)
+
+
+def _show(console: Console, state: ExecutionState, where: Address, dry_run: bool, why: bool) -> None:
+    """Print what is missing, or why it is, or both."""
+    from orchestrator.console.dry_run import print_plan
+    from orchestrator.console.why import print_reasons
+
+    if dry_run:
+        print_plan(console, state, where)
+    if why:
+        print_reasons(console, state)
 
 
 def _made(plan: Plan, store: Store) -> ExecutionState | None:
@@ -156,7 +165,7 @@ def _execute(plan: Plan, session: Session) -> int:
 
 def _close(state: ExecutionState, session: Session) -> int:
     """Print the table, where everything lies, and what failed."""
-    from orchestrator.artifacts.catalogue import record
+    from orchestrator.artifacts.content_index import record
     from orchestrator.console.closing import closing
 
     record(state.store, [state.plan.artifacts[key] for key in state.made])

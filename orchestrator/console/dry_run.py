@@ -25,13 +25,11 @@ from orchestrator.planning.plan import Plan, build, in_brackets
 SHOWN_GENERATORS = 30
 
 
-def dry_run(console: Console, source: YamlSource, cells: Sequence[Cell], store: Store, address: Address) -> None:
-    """Print it for a file and the cells of its grid; nothing is started."""
-    state = state_of(console, source, cells, store)
-    plan = state.plan
-    workers = os.cpu_count() or 1
+def print_plan(console: Console, state: ExecutionState, address: Address) -> None:
+    """Print it; nothing is started."""
+    plan, workers = state.plan, os.cpu_count() or 1
     estimate = Estimate(state, workers)
-    where = escape(f"storage {store.given}, Ray at {address.value} ({address.reason})")
+    where = escape(f"storage {state.store.given}, Ray at {address.value} ({address.reason})")
     console.print(f"{plan.experiment.name}: {len(plan.runs)} runs, {where}", highlight=False)
     console.print(_overview(state, estimate))
     console.print(
@@ -43,7 +41,7 @@ def dry_run(console: Console, source: YamlSource, cells: Sequence[Cell], store: 
 
 
 def state_of(console: Console, source: YamlSource, cells: Sequence[Cell], store: Store) -> ExecutionState:
-    """What is there and missing; says so where a search comes first, and takes the file's own settings for it."""
+    """What is there and missing for a file and the cells of its grid; where a search comes first, it says so."""
     found = search.stored(source, store)
     if found is None:
         chosen = search.check_point(source).search

@@ -11,13 +11,14 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Json, content_key
 from orchestrator.artifacts.artifact_store import DAMAGED
-from orchestrator.artifacts.catalogue import Catalogue, leaves
+from orchestrator.artifacts.content_index import ContentIndex, leaves
 from orchestrator.artifacts.integrity import MANIFEST
 from orchestrator.artifacts.manifest import Manifest
 from orchestrator.exceptions import Damaged
@@ -88,7 +89,7 @@ class _Memory:
 
     def __init__(self, state: ExecutionState) -> None:
         self._store = store = state.store
-        self._catalogue = cache(lambda kind: Catalogue(store, kind))
+        self._index = cache(lambda kind: ContentIndex(store, kind))
         self._manifest = cache(lambda kind, key: Manifest.load(store, kind, key))
         self._aside = cache(self._find_aside)
 
@@ -96,7 +97,7 @@ class _Memory:
         """Why an artifact is missing whose inputs are there: in words, or what tells it from the nearest."""
         if lost := self._lost(artifact):
             return lost, []
-        nearest = self._catalogue(artifact.kind).nearest(leaves(artifact.content()))
+        nearest = self._index(artifact.kind).nearest(leaves(artifact.content()))
         if nearest is None:
             return "the store has none yet", []
         found = self._differences(artifact, nearest)
@@ -107,9 +108,9 @@ class _Memory:
         kind, key, root = artifact.kind, artifact.key, self._store.root
         if key in self._aside(kind):
             return f"damaged, and set aside in {root}/{DAMAGED}/{kind}"
-        if self._store.fs.get_file_info(f"{root}/artifacts/{kind}/{key}").type == pafs.FileType.Directory:
+        if self._store.local and Path(root, "artifacts", kind, key).exists():  # elsewhere it is being uploaded
             return f"damaged: {MANIFEST} is gone"
-        return "made once, but the files are gone" if key in self._catalogue(kind) else None
+        return "made once, but the files are gone" if key in self._index(kind) else None
 
     def _find_aside(self, kind: str) -> set[str]:
         folder = pafs.FileSelector(f"{self._store.root}/{DAMAGED}/{kind}", allow_not_found=True)

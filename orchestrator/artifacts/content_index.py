@@ -1,6 +1,6 @@
-"""Catalogue: contents of a kind's artifacts in one table, to find the one that is nearest to a content.
+"""ContentIndex: contents of a kind's artifacts in one table, to find the one that is nearest to a content.
 
-    <storage>/catalogue/<kind>.parquet      a row per artifact: its key, and every leaf of its content as JSON
+    <storage>/index/<kind>.parquet      a row per artifact: its key, and every leaf of its content as JSON
 
 It is a copy of what the manifests say. A sweep adds what it made; whatever else is missing, or all of it where the
 table is gone or damaged, is read from the manifests. Rows stay when their artifact goes.
@@ -48,20 +48,20 @@ def leaves(content: Mapping[str, Json], prefix: str = "") -> Leaves:
 
 
 def record(store: Store, made: Iterable[Artifact]) -> None:
-    """Add artifacts that were made just now to the catalogues of their kinds."""
+    """Add artifacts that were made just now to the indices of their kinds."""
     kinds: dict[str, list[Artifact]] = defaultdict(list)
     for artifact in made:
         kinds[artifact.kind].append(artifact)
     for kind, artifacts in kinds.items():
-        Catalogue(store, kind).add(artifacts)
+        ContentIndex(store, kind).add(artifacts)
 
 
-class Catalogue:
+class ContentIndex:
     """Contents of the artifacts of one kind, those of the past included."""
 
     def __init__(self, store: Store, kind: str) -> None:
         self._store, self._kind = store, kind
-        self._path = f"{store.root}/catalogue/{kind}.parquet"
+        self._path = f"{store.root}/index/{kind}.parquet"
         self._table = self._read()
 
     def __contains__(self, key: str) -> bool:
