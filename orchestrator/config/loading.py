@@ -56,9 +56,14 @@ def load(path: str | Path, profile: str | None = None, assignments: Iterable[str
 
 def check_profiles(path: str | Path) -> None:
     """ConfigError for anything wrong with any profile of a file, whether or not it is used."""
+    for source in with_profiles(path):
+        expand(source)
+
+
+def with_profiles(path: str | Path) -> list[YamlSource]:
+    """A file under each of its profiles."""
     source, profiles = _read(Path(path))
-    for name in profiles:
-        expand(_with_profile(source, profiles, str(name)))
+    return [_with_profile(source, profiles, name) for name in profiles]
 
 
 def _read(path: Path) -> tuple[YamlSource, Mapping[str, Json]]:
