@@ -31,7 +31,8 @@ def shared(*sections: str) -> Callable[[Shared[P, T]], Shared[P, T]]:
 
         @functools.wraps(function)
         def call(experiment: Experiment, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            looked_at = (*(getattr(experiment, name) for name in sections), *args) if sections else (experiment, *args)
+            parts = [getattr(experiment, name) for name in sections] if sections else [experiment]
+            looked_at = (*parts, *args, *kwargs, *kwargs.values())
             key = tuple(part if type(part) in (int, str) else (id(part),) for part in looked_at)
             found = known.get(key)
             if found is None:
