@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wait for them
+    from rich.console import Console
+
     from orchestrator.artifacts.artifact_store import Store
+    from orchestrator.execution.cluster import Address
     from orchestrator.execution.execution import Session
     from orchestrator.execution.state import ExecutionState
     from orchestrator.execution.stopping import StopRequest
@@ -52,6 +55,10 @@ def main(
             "--dry-run", help="Print what is there, what is missing and how long it will take; start nothing."
         ),
     ] = False,
+    why: Annotated[
+        bool,
+        typer.Option("--why", help="Print what tells that which is missing from what is there; start nothing."),
+    ] = False,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
     from orchestrator.exceptions import Interrupted, SweepFailed, UserError
@@ -61,7 +68,7 @@ def main(
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
         with StopRequest().listening() as stop:
-            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, stop))
+            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, why, stop))
     except (UserError, ResultsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -81,6 +88,7 @@ def sweep(
     address: str | None,
     max_concurrent: int,
     dry_run: bool,
+    why: bool,
     stop: StopRequest,
 ) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
@@ -92,7 +100,7 @@ def sweep(
 
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading
-    from orchestrator.console.dry_run import dry_run as print_dry_run
+    from orchestrator.console.dry_run import state_of
     from orchestrator.console.progress import Progress
     from orchestrator.execution import search
     from orchestrator.execution.execution import Session
@@ -100,11 +108,11 @@ def sweep(
 
     console = Console(soft_wrap=True)
     source = loading.load(path, profile, assignments)
-    loading.expand(source)  # everything that can be wrong with the file is found here
+    cells = loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(path)
     store = Store(storage)
-    if dry_run:
-        print_dry_run(console, source, store, where)
+    if dry_run or why:
+        _show(console, state_of(console, source, cells, store), where, dry_run, why)
         return 0
     store.check_writable()
     for note in where.notes:
@@ -112,9 +120,9 @@ def sweep(
     session = Session(store, console, stop, Progress, max_concurrent)
     found = search.stored(source, store)
     if found is not None:
-        plan = build(loading.expand(found))
-        if (state := _made(plan, store)) is not None:
-            return _close(state, session)
+        plan = build(cells if found is source else loading.expand(found))
+        if (made := _made(plan, store)) is not None:
+            return _close(made, session)
     with connected(where):
         stop.install()  # Ray takes the signals when it starts
         console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
@@ -122,6 +130,17 @@ def sweep(
             found = search.run(source, session)
             plan = build(loading.expand(found))
         return _execute(plan, session)
+
+
+def _show(console: Console, state: ExecutionState, where: Address, dry_run: bool, why: bool) -> None:
+    """Print what is missing, or why it is, or both."""
+    from orchestrator.console.dry_run import print_plan
+    from orchestrator.console.why import print_reasons
+
+    if dry_run:
+        print_plan(console, state, where)
+    if why:
+        print_reasons(console, state)
 
 
 def _made(plan: Plan, store: Store) -> ExecutionState | None:
@@ -146,8 +165,10 @@ def _execute(plan: Plan, session: Session) -> int:
 
 def _close(state: ExecutionState, session: Session) -> int:
     """Print the table, where everything lies, and what failed."""
+    from orchestrator.artifacts.content_index import record
     from orchestrator.console.closing import closing
 
+    record(state.store, [state.plan.artifacts[key] for key in state.made])
     closing(session.console, state)
     return 1 if state.failures else 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from hypogen.benchmarks import Benchmark
 from hypogen.errors import did_you_mean
@@ -102,5 +103,14 @@ def build(
 
 def sketch(name: str, benchmark: Benchmark, shape: PolicyShape | None = None, settings: Any = None) -> Generator:
     """Generator without its numbers (on torch's meta device), for counting parameters at no cost."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         return build(name, benchmark, shape, settings)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Skips ``torch.nn.init``: on the meta device it takes most of the time, and there are no numbers to set."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

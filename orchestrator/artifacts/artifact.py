@@ -163,8 +163,10 @@ def write_curve(folder: Path, rows: Sequence[Mapping[str, float | str]]) -> None
 
 def content_key(kind: str, version: int, content: Mapping[str, Json]) -> str:
     """Twenty hexadecimal digits that name a content."""
-    text = json.dumps([kind, version, content], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return hashlib.sha256(_ENCODER.encode([kind, version, content]).encode()).hexdigest()[:20]
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def derive_seed(*parts: str | int) -> int:

@@ -100,7 +100,9 @@ class Store:
     def keys(self, kind: str) -> set[str]:
         """Keys of all finished artifacts of a kind: one listing."""
         if self.local:
-            return {key for key in self._folders(kind) if self.exists(kind, key)}
+            folder = f"{self.root}/artifacts/{kind}"
+            there = os.listdir(folder) if os.path.isdir(folder) else []
+            return {name for name in there if os.path.exists(f"{folder}/{name}/{MANIFEST}")}
         selector = pafs.FileSelector(f"{self.root}/artifacts/{kind}", allow_not_found=True, recursive=True)
         return {info.path.split("/")[-2] for info in self.fs.get_file_info(selector) if info.base_name == MANIFEST}
 

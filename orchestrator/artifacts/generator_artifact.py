@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Method:
 
     def content(self) -> Content:
         """The part of a generator's content that is the method's."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> Content:
         return {
             "method": self.name,
             "settings": dataclasses.asdict(self.settings),

@@ -12,6 +12,7 @@ from hypogen.references import REFERENCES
 from orchestrator.artifacts import PROBES
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.search_space import check_space
+from orchestrator.config.sharing import shared
 from orchestrator.config.yaml_source import YamlSource
 from orchestrator.exceptions import ConfigError
 from results import check_table
@@ -42,9 +43,14 @@ def _check_variables(benchmark: Benchmark, source: YamlSource) -> None:
 
 def _check_table(experiment: Experiment, source: YamlSource) -> None:
     try:
-        check_table(experiment.table)
+        _check_table_name(experiment)
     except ResultsError as error:
         raise ConfigError(f"{source.origin(('table',))}: table: {error}") from None
+
+
+@shared("table")
+def _check_table_name(experiment: Experiment) -> None:
+    check_table(experiment.table)
 
 
 def _check_adaptation(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
@@ -93,10 +99,10 @@ def _check_measurements(experiment: Experiment, source: YamlSource) -> None:
 
 def _check_experts(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
     if experiment.experts.source == "zoo":
-        if benchmark.name not in zoo.benchmarks():
+        if benchmark.name not in (known := _zoo_benchmarks(experiment)):
             raise ConfigError(
                 f"{source.origin(('experts', 'source'))}: experts.source: the zoo has no experts for {benchmark.name}, "
-                f"only for {', '.join(zoo.benchmarks()) or 'none'}. Train some: `experts: {{recipe: fast}}`."
+                f"only for {', '.join(known) or 'none'}. Train some: `experts: {{recipe: fast}}`."
             )
         return
     algorithm = experiment.experts.algorithm
@@ -106,6 +112,11 @@ def _check_experts(experiment: Experiment, benchmark: Benchmark, source: YamlSou
             f"{source.origin(('experts', 'algorithm'))}: experts.algorithm: {algorithm} makes no experts for "
             f"{benchmark.name}. Write `experts: {{algorithm: {fit[0]}}}`; known for it: {', '.join(fit)}."
         )
+
+
+@shared("experts")
+def _zoo_benchmarks(experiment: Experiment) -> tuple[str, ...]:
+    return zoo.benchmarks()
 
 
 def _check_references(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
@@ -126,7 +137,7 @@ def _check_splits(experiment: Experiment, benchmark: Benchmark, source: YamlSour
         raise ConfigError(f"{source.origin(('specs', 'values'))}: specs.values: {error}") from None
     for seed in experiment.split.seeds:
         try:
-            split = experiment.split.resolve(benchmark, among, seed)
+            split = experiment.split_of(benchmark, seed)
         except ValueError as error:
             raise ConfigError(f"{source.origin(('split',))}: split: {benchmark.name}: {error}") from None
         outside = set(split.train + split.test) - set(among)

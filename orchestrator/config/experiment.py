@@ -19,6 +19,7 @@ from hypogen.experts import ALGORITHMS
 from hypogen.generators import GENERATORS
 from hypogen.policy import PolicyShape
 from hypogen.references import REFERENCES
+from hypogen.splits import Split
 from hypogen.training import TrainingSettings
 from orchestrator.artifacts import PROBES
 from orchestrator.config.sections import (
@@ -31,6 +32,7 @@ from orchestrator.config.sections import (
     SpecChoice,
     SplitChoice,
 )
+from orchestrator.config.sharing import shared
 
 METHODS = ("expert", *GENERATORS, *REFERENCES)
 """Methods in the order of tables and figures."""
@@ -183,6 +185,11 @@ class Experiment(Section):
     def generators(self) -> list[str]:
         """Methods that are trained on demonstrations."""
         return [method for method in self.methods if method in GENERATORS]
+
+    @shared("split", "specs")
+    def split_of(self, benchmark: Benchmark, seed: int) -> Split:
+        """Split of the benchmark's specs for one seed. Raises ValueError when it is impossible."""
+        return self.split.resolve(benchmark, self.specs.indices(benchmark), seed)
 
     def shape(self, benchmark: Benchmark) -> PolicyShape:
         """Shape of the generated policies; by default the paper's for the benchmark's simulator."""

@@ -9,6 +9,7 @@ starts and before anything is written.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from orchestrator.config.checks import check_experiment
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.explanation import explain
 from orchestrator.config.setting import Effect, Setting
+from orchestrator.config.sharing import forget
 from orchestrator.config.yaml_source import YamlSource, parse_assignment, read
 from orchestrator.exceptions import ConfigError
 
@@ -54,9 +56,14 @@ def load(path: str | Path, profile: str | None = None, assignments: Iterable[str
 
 def check_profiles(path: str | Path) -> None:
     """ConfigError for anything wrong with any profile of a file, whether or not it is used."""
+    for source in with_profiles(path):
+        expand(source)
+
+
+def with_profiles(path: str | Path) -> list[YamlSource]:
+    """A file under each of its profiles."""
     source, profiles = _read(Path(path))
-    for name in profiles:
-        expand(_with_profile(source, profiles, str(name)))
+    return [_with_profile(source, profiles, name) for name in profiles]
 
 
 def _read(path: Path) -> tuple[YamlSource, Mapping[str, Json]]:
@@ -102,6 +109,7 @@ def _assign(source: YamlSource, assignments: list[str]) -> None:
 
 def expand(source: YamlSource) -> list[Cell]:
     """Every cell of the grid, checked. ConfigError at the first that makes no sense."""
+    forget()
     base = source.copy()
     grid = base.data.pop("grid", None) or {}
     if not isinstance(grid, Mapping):
@@ -121,14 +129,24 @@ def expand(source: YamlSource) -> list[Cell]:
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{where}: grid.{name}: give a list of at least one value, not {values!r}.")
         _check_grid_key(setting, first, where)
+    origins = {name: [source.origin(("grid", name, index)) for index in range(len(grid[name]))] for name in settings}
+    base.origins = {path: where for path, where in base.origins.items() if path[0] not in ("grid", "profiles")}
+    varied = {setting.path[0] for setting in settings.values()}
     cells = []
-    for values in itertools.product(*grid.values()):
-        point = base.copy()
-        for (name, setting), value in zip(settings.items(), values, strict=True):
-            index = grid[name].index(value)
-            setting.put(point, value, source.origin(("grid", name, index)))
-        cells.append(Cell(dict(zip(settings, values, strict=True)), check(point)))
+    for indices in itertools.product(*(range(len(values)) for values in grid.values())):
+        point, values = _copy_to_vary(base, first, varied), {}
+        for (name, setting), index in zip(settings.items(), indices, strict=True):
+            values[name] = grid[name][index]
+            setting.put(point, values[name], origins[name][index])
+        cells.append(Cell(values, check(point)))
     return cells
+
+
+def _copy_to_vary(base: YamlSource, checked: Experiment, varied: set[str]) -> YamlSource:
+    """A copy of the file to change the sections ``varied`` of; the others, checked already, are the same objects."""
+    fixed = {name: getattr(checked, name) for name in Experiment.model_fields if name not in varied}
+    own = {name: part for name, part in base.data.items() if name in varied}
+    return YamlSource(base.name, {**fixed, **copy.deepcopy(own)}, dict(base.origins))
 
 
 def check(source: YamlSource) -> Experiment:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +14,7 @@ from hypogen.generators import GENERATORS, parameter_breakdown, sketch
 from hypogen.policy import PolicyShape
 from orchestrator.artifacts import KINDS, GeneratorArtifact
 from orchestrator.artifacts.artifact_store import Store
-from orchestrator.config.loading import expand
+from orchestrator.config.loading import Cell, expand
 from orchestrator.config.yaml_source import YamlSource
 from orchestrator.execution import search
 from orchestrator.execution.cluster import Address
@@ -25,21 +25,11 @@ from orchestrator.planning.plan import Plan, build, in_brackets
 SHOWN_GENERATORS = 30
 
 
-def dry_run(console: Console, source: YamlSource, store: Store, address: Address) -> None:
+def print_plan(console: Console, state: ExecutionState, address: Address) -> None:
     """Print it; nothing is started."""
-    found = search.stored(source, store)
-    if found is None:
-        chosen = search.check_point(source).search
-        assert chosen is not None
-        console.print(
-            f"search: {chosen.trials} trials over {', '.join(chosen.space)} come first; below is the run of the best."
-        )
-        found = search.with_settings(source, {})
-    plan = build(expand(found))
-    state = ExecutionState(plan, store)
-    workers = os.cpu_count() or 1
+    plan, workers = state.plan, os.cpu_count() or 1
     estimate = Estimate(state, workers)
-    where = escape(f"storage {store.given}, Ray at {address.value} ({address.reason})")
+    where = escape(f"storage {state.store.given}, Ray at {address.value} ({address.reason})")
     console.print(f"{plan.experiment.name}: {len(plan.runs)} runs, {where}", highlight=False)
     console.print(_overview(state, estimate))
     console.print(
@@ -48,6 +38,19 @@ def dry_run(console: Console, source: YamlSource, store: Store, address: Address
         highlight=False,
     )
     _print_generators(console, plan)
+
+
+def state_of(console: Console, source: YamlSource, cells: Sequence[Cell], store: Store) -> ExecutionState:
+    """What is there and missing for a file and the cells of its grid; where a search comes first, it says so."""
+    found = search.stored(source, store)
+    if found is None:
+        chosen = search.check_point(source).search
+        assert chosen is not None
+        console.print(
+            f"search: {chosen.trials} trials over {', '.join(chosen.space)} come first; below is the run of the best."
+        )
+        found = search.with_settings(source, {})
+    return ExecutionState(build(cells if found is source else expand(found)), store)
 
 
 def _overview(state: ExecutionState, estimate: Estimate) -> Table:
@@ -71,11 +74,11 @@ def _print_generators(console: Console, plan: Plan) -> None:
     """Parameter counts, each distinct generator once, and the parts of the paper's count."""
     sizes: dict[str, int] = {}
     for run in plan.runs.values():
-        if isinstance(run.acting, GeneratorArtifact):
+        if isinstance(run.acting, GeneratorArtifact) and len(sizes) < SHOWN_GENERATORS:
             name = f"{run.benchmark.name} {run.method}{in_brackets(plan.cells[run.key])}"
             if name not in sizes:
                 sizes[name] = run.acting.method.parameters(run.benchmark)
-    for name, count in itertools.islice(sizes.items(), SHOWN_GENERATORS):
+    for name, count in sizes.items():
         console.print(f"  {escape(name)}: {count / 1e6:.1f} M parameters", highlight=False)
     for method in dict.fromkeys(run.method for run in plan.runs.values() if run.method in GENERATORS):
         _explain_size(console, method)

@@ -58,13 +58,12 @@ class ExecutionState:
 
     def counts(self, kind: str) -> dict[str, int]:
         """Number of artifacts of a kind that are stored (from before), made, running, failed, waiting."""
-        keys = [key for key, artifact in self.plan.artifacts.items() if artifact.kind == kind]
-        missing = [key for key in keys if key in self.missing]
+        missing = [key for key, artifact in self.missing.items() if artifact.kind == kind]
         made = sum(key in self.made for key in missing)
         running = sum(key in self.running for key in missing)
         failed = sum(key in self.failures for key in missing)
         waiting = len(missing) - made - running - failed
-        stored = len(keys) - len(missing)
+        stored = self.plan.sizes[kind] - len(missing)
         return {"stored": stored, "made": made, "running": running, "failed": failed, "waiting": waiting}
 
     def ready(self, place: Place) -> list[Artifact]:

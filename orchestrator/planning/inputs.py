@@ -26,8 +26,10 @@ from orchestrator.artifacts.artifact import derive_seed, episode_seeds, specs_at
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.generator_artifact import Method
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.sharing import shared
 
 
+@shared("experts", "specs", "seed")
 def experts_of(experiment: Experiment, benchmark: Benchmark) -> ExpertsArtifact:
     """Experts for every spec that the experiment looks at; of the zoo's, all that it has."""
     chosen = experiment.experts
@@ -78,9 +80,19 @@ def demonstrations_of(
     experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, needed: Iterable[int]
 ) -> tuple[DemonstrationsArtifact, ...]:
     """Demonstrations that cover the specs at the rows ``needed`` of the grid."""
-    wanted, chosen = set(needed), experiment.demonstrations
-    return tuple(
-        DemonstrationsArtifact(
+    wanted = set(needed)
+    every = _demonstrations(experiment, benchmark, experts)
+    return tuple(artifact for group, artifact in every.items() if not wanted.isdisjoint(group))
+
+
+@shared("demonstrations", "specs", "seed")
+def _demonstrations(
+    experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact
+) -> dict[tuple[int, ...], DemonstrationsArtifact]:
+    """Demonstrations of all the experiment's specs, by the rows of the grid that they cover."""
+    chosen = experiment.demonstrations
+    return {
+        group: DemonstrationsArtifact(
             benchmark=benchmark,
             experts=experts,
             specs=specs_at(benchmark, group),
@@ -89,8 +101,7 @@ def demonstrations_of(
             discount=chosen.discount,
         )
         for group in groups(benchmark, experiment.specs.indices(benchmark))
-        if not wanted.isdisjoint(group)
-    )
+    }
 
 
 def reference_of(
@@ -111,6 +122,7 @@ def reference_of(
     )
 
 
+@shared()
 def method_of(experiment: Experiment, benchmark: Benchmark, name: str) -> Method:
     """A method as the experiment sets it for a benchmark."""
     return Method(name, experiment.methods[name], experiment.shape(benchmark), experiment.training)

@@ -6,7 +6,10 @@ experts (a benchmark's population) ─► demonstrations (some specs) ─► gen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -43,7 +46,8 @@ class Plan:
             assert isinstance(known, type(artifact))
             return known
         for parent in artifact.inputs:
-            self.add(parent)
+            if parent.key not in self.artifacts:
+                self.add(parent)
         self.artifacts[artifact.key] = artifact
         return artifact
 
@@ -54,6 +58,11 @@ class Plan:
         self.runs[run.key] = run
         before = self.cells.get(run.key, cell.values)
         self.cells[run.key] = {name: value for name, value in before.items() if cell.values.get(name) == value}
+
+    @cached_property
+    def sizes(self) -> Counter[str]:
+        """Number of artifacts by kind."""
+        return Counter(artifact.kind for artifact in self.artifacts.values())
 
     @cached_property
     def users(self) -> dict[str, list[str]]:
@@ -80,16 +89,32 @@ def in_brackets(values: dict[str, Json]) -> str:
 def build(cells: Sequence[Cell]) -> Plan:
     """The plan of all cells together; whatever they have in common is in it once."""
     plan = Plan(cells[0].experiment)
-    for cell in cells:
-        experiment = cell.experiment
-        for name in experiment.benchmarks:
-            benchmark = get_benchmark(name)
-            experts = plan.add(experts_of(experiment, benchmark))
-            for seed in experiment.split.seeds:
-                for method in experiment.methods:
-                    if method == "expert":
-                        run = runs.expert_run(experiment, benchmark, experts)
-                    else:
-                        run = runs.split_run(experiment, benchmark, experts, seed, method)
-                    plan.add_run(run, cell)
+    with _uncollected():
+        for cell in cells:
+            _add_cell(plan, cell)
     return plan
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's collector from looking at all that is made here, now and later: millions of objects that stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _add_cell(plan: Plan, cell: Cell) -> None:
+    experiment = cell.experiment
+    for name in experiment.benchmarks:
+        benchmark = get_benchmark(name)
+        experts = plan.add(experts_of(experiment, benchmark))
+        for seed in experiment.split.seeds:
+            for method in experiment.methods:
+                if method == "expert":
+                    run = runs.expert_run(experiment, benchmark, experts)
+                else:
+                    run = runs.split_run(experiment, benchmark, experts, seed, method)
+                plan.add_run(run, cell)

@@ -16,12 +16,14 @@ from orchestrator.artifacts import PROBES
 from orchestrator.artifacts.artifact import Json, settings_content
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.sections import DemonstrationChoice
+from orchestrator.config.sharing import shared
 
 Flat = dict[str, Json]
 Section = tuple[Flat, Flat]
 """Settings of one section, and their defaults."""
 
 
+@shared("experts")
 def expert_settings(experiment: Experiment, benchmark: Benchmark) -> tuple[str, Flat]:
     """The recipe's name, and every setting by which the experts were, or will be, trained."""
     chosen = experiment.experts
@@ -33,6 +35,7 @@ def expert_settings(experiment: Experiment, benchmark: Benchmark) -> tuple[str, 
     return algorithm.label(chosen.recipe), {"source": "train", "algorithm": algorithm.name, **settings}
 
 
+@shared()
 def run_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> Section:
     """All settings of a run and their defaults, under names such as ``hypogen.blocks``."""
     sections = {"experts": _experts(experiment, benchmark), "evaluation": _evaluation(experiment, benchmark, method)}
@@ -60,6 +63,7 @@ def _dataclass(chosen: object, default: object) -> Section:
     return settings, defaults
 
 
+@shared("experts")
 def _experts(experiment: Experiment, benchmark: Benchmark) -> Section:
     algorithm = get_algorithm(experiment.experts.algorithm)
     recipe = algorithm.resolve(next(iter(algorithm.recipes.values())))

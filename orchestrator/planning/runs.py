@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +10,11 @@ from hypogen.benchmarks import Benchmark
 from hypogen.generators import GENERATORS, get_generator
 from hypogen.splits import Split, in_distribution
 from orchestrator.artifacts import PROBES, Artifact, GeneratorArtifact, RolloutsArtifact
-from orchestrator.artifacts.artifact import Json, PolicyArtifact, content_key, episode_seeds, specs_at
+from orchestrator.artifacts.artifact import Json, PolicyArtifact, Seeds, Specs, content_key, episode_seeds, specs_at
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.probe_artifacts import PolicyProbe, ProbeArtifact
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.sharing import shared
 from orchestrator.planning.inputs import demonstrations_of, generator_of, groups, reference_of
 from orchestrator.planning.run_settings import expert_settings, run_settings
 
@@ -94,9 +95,10 @@ class Run:
         return f"{self.benchmark.name} {self.method}{split}"
 
 
+@shared("experts", "specs", "evaluation", "seed")
 def expert_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact) -> Run:
     """The experts on all their specs. They have no split of their own; a table takes the specs that a split tests."""
-    rows = experiment.specs.indices(benchmark)
+    rows = tuple(experiment.specs.indices(benchmark))
     specs = tuple(MeasuredSpec(row, "test", True) for row in rows)
     columns = {
         **_common_columns(experiment, benchmark, experts, "expert"),
@@ -111,10 +113,7 @@ def expert_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArt
 
 def split_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, seed: int, method: str) -> Run:
     """A generator, or a reference method, on the specs of one split."""
-    split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), seed)
-    roles = {"train": split.train, "test": split.test}
-    role_of = {row: role for role in experiment.evaluation.roles for row in roles[role]}
-    inside, rows = in_distribution(benchmark.grid[list(split.train)], benchmark.grid), sorted(role_of)
+    split, specs, rows = _specs_of(experiment, benchmark, seed)
     acting: PolicyArtifact
     columns = _split_columns(experiment, benchmark, experts, split, seed, method)
     diagnostics, epochs, selection = Diagnostics(), 0, "final"
@@ -131,7 +130,7 @@ def split_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArti
         columns,
         acting,
         _final_rollouts(experiment, benchmark, acting, f"{method} split {seed}", rows),
-        tuple(MeasuredSpec(row, role_of[row], bool(inside[row])) for row in rows),
+        specs,
         diagnostics,
         split_seed=seed,
         epochs=epochs,
@@ -139,6 +138,20 @@ def split_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArti
     )
 
 
+@shared("split", "specs", "evaluation")
+def _specs_of(
+    experiment: Experiment, benchmark: Benchmark, seed: int
+) -> tuple[Split, tuple[MeasuredSpec, ...], tuple[int, ...]]:
+    """The split with that seed, the specs of it that are measured, in the order of the grid, and their rows there."""
+    split = experiment.split_of(benchmark, seed)
+    roles = {"train": split.train, "test": split.test}
+    role_of = {row: role for role in experiment.evaluation.roles for row in roles[role]}
+    inside = in_distribution(benchmark.grid[list(split.train)], benchmark.grid)
+    rows = tuple(sorted(role_of))
+    return split, tuple(MeasuredSpec(row, role_of[row], bool(inside[row])) for row in rows), rows
+
+
+@shared()
 def _common_columns(
     experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, method: str
 ) -> dict[str, Json]:
@@ -188,9 +201,25 @@ def _training_columns(experiment: Experiment, method: str) -> dict[str, Json]:
 
 
 def _final_rollouts(
-    experiment: Experiment, benchmark: Benchmark, acting: PolicyArtifact, name: str, rows: Sequence[int]
+    experiment: Experiment, benchmark: Benchmark, acting: PolicyArtifact, name: str, rows: tuple[int, ...]
 ) -> tuple[RolloutsArtifact, ...]:
-    return tuple(_rollouts(experiment, benchmark, acting, name, group) for group in groups(benchmark, rows))
+    return tuple(
+        RolloutsArtifact(benchmark=benchmark, acting=acting, specs=specs, seeds=seeds, epoch=None, name=name)
+        for specs, seeds in _tasks(experiment, benchmark, rows)
+    )
+
+
+@shared("evaluation", "seed")
+def _tasks(experiment: Experiment, benchmark: Benchmark, rows: tuple[int, ...]) -> tuple[tuple[Specs, Seeds], ...]:
+    """Specs at these rows of the grid in groups, and the seeds of their episodes."""
+    return tuple(_episodes(experiment, benchmark, group) for group in groups(benchmark, rows))
+
+
+@shared("evaluation", "seed")
+def _episodes(experiment: Experiment, benchmark: Benchmark, rows: tuple[int, ...]) -> tuple[Specs, Seeds]:
+    """Specs at these rows of the grid, and the seeds of their episodes."""
+    count = experiment.evaluation.episodes or benchmark.episodes
+    return specs_at(benchmark, rows), episode_seeds("evaluation", experiment.seed, benchmark, rows, count)
 
 
 def _rollouts(
@@ -198,18 +227,11 @@ def _rollouts(
     benchmark: Benchmark,
     acting: PolicyArtifact,
     name: str,
-    rows: Sequence[int],
+    rows: tuple[int, ...],
     epoch: int | None = None,
 ) -> RolloutsArtifact:
-    episodes = experiment.evaluation.episodes or benchmark.episodes
-    return RolloutsArtifact(
-        benchmark=benchmark,
-        acting=acting,
-        specs=specs_at(benchmark, rows),
-        seeds=episode_seeds("evaluation", experiment.seed, benchmark, rows, episodes),
-        epoch=epoch,
-        name=name,
-    )
+    specs, seeds = _episodes(experiment, benchmark, rows)
+    return RolloutsArtifact(benchmark=benchmark, acting=acting, specs=specs, seeds=seeds, epoch=epoch, name=name)
 
 
 def _diagnostics(
@@ -218,7 +240,7 @@ def _diagnostics(
     experts: ExpertsArtifact,
     generator: GeneratorArtifact,
     split: Split,
-    rows: Sequence[int],
+    rows: tuple[int, ...],
 ) -> Diagnostics:
     """Probes of a generator and rollouts of its earlier policies, as far as the experiment asks for them."""
     name = f"{generator.method.name} split {generator.split_seed}"

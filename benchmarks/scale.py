@@ -1,0 +1,161 @@
+"""Seconds that a large plan takes to make, to compare with a store, to show and to explain.
+
+    python benchmarks/scale.py [--artifacts 100000] [--artifacts 1000000] [--stored 1.0]
+
+The file is an ablation as the paper has them (five split seeds, a grid of hypogen's blocks and sizes) over as many
+learning rates as it takes. The store holds stubs: folders with a manifest, and empty files for the runs' rows. Each
+size runs in a process of its own; imports are not counted, nor is making the store. ``CPU s`` is what the process
+computed in ``all s``: other work on the machine stretches the rest.
+
+``why s`` explains three runs with other epochs, from an index of the store's contents; ``first`` has to make it first.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+import yaml
+from rich.console import Console
+
+from orchestrator.artifacts.artifact_store import Store
+from orchestrator.artifacts.content_index import record
+from orchestrator.artifacts.integrity import MANIFEST
+from orchestrator.artifacts.manifest import Manifest
+from orchestrator.config import loading
+from orchestrator.console.dry_run import print_plan, state_of
+from orchestrator.console.why import print_reasons
+from orchestrator.execution.cluster import choose
+from orchestrator.execution.state import RUN_TABLES, ExecutionState
+from orchestrator.planning.plan import Plan, build
+
+T = TypeVar("T")
+WIDTH = 14
+PER_CELL = 45
+"""Artifacts that one more cell of the grid adds: five generators, each with eight rollouts."""
+SIZES = {"hypogen.blocks": [1, 2, 3, 4, 5], "hypogen.hidden_dim": [16, 32, 64, 128]}
+
+
+def main(
+    artifacts: Annotated[list[int] | None, typer.Option(min=1000)] = None,
+    stored: Annotated[float, typer.Option(min=0, max=1, help="Fraction of the runs that the store has.")] = 1.0,
+) -> None:
+    """Print a line per number of artifacts."""
+    for number, count in enumerate(artifacts or [10_000, 100_000]):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            figures = process.submit(measure, count, stored).result()
+        if not number:
+            print(*(f"{name:>{WIDTH}}" for name in figures), sep="")
+        shown = (f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" for value in figures.values())
+        print(*(f"{value:>{WIDTH}}" for value in shown), sep="", flush=True)
+
+
+def measure(count: int, stored: float) -> dict[str, float]:
+    """Figures of one size, in seconds unless they say otherwise."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+        file = Path(folder) / "scale.yaml"
+        file.write_text(yaml.safe_dump(experiment(count)))
+        other = Path(folder) / "other.yaml"
+        three = {"split": {"seeds": [0]}, "grid": {"hypogen.blocks": [1, 2, 3]}, "training": {"epochs": 77}}
+        other.write_text(yaml.safe_dump({**experiment(1), **three}))
+        store, begun = Store(f"{folder}/runs"), time.process_time()
+        plan_s, plan = timed(lambda: planned(file))
+        cpu_s = time.process_time() - begun
+        fill(store, plan, stored)
+        begun = time.process_time()
+        compare_s, state = timed(lambda: ExecutionState(plan, store))
+        console = Console(file=io.StringIO(), soft_wrap=True)
+        show_s, _ = timed(lambda: print_plan(console, state, choose("local")))
+        cpu_s += time.process_time() - begun
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        first_s, _ = timed(lambda: explain(other, store))
+        record(store, [artifact for key, artifact in plan.artifacts.items() if store.exists(artifact.kind, key)])
+        why_s, _ = timed(lambda: explain(other, store))
+    return {
+        "artifacts": len(plan.artifacts),
+        "runs": len(plan.runs),
+        "missing": len(state.missing),
+        "plan s": plan_s,
+        "compare s": compare_s,
+        "show s": show_s,
+        "all s": plan_s + compare_s + show_s,
+        "CPU s": cpu_s,
+        "peak MB": peak_mb,
+        "why s, first": first_s,
+        "why s": why_s,
+    }
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds that something takes, and what it gives."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def experiment(count: int) -> dict[str, object]:
+    """An experiment file with about that many artifacts."""
+    rates = max(1, round(count / PER_CELL / 20))
+    return {
+        "name": "scale",
+        "benchmarks": ["cheetah-speed"],
+        "methods": ["expert", "hypogen"],
+        "experts": {"source": "zoo"},
+        "grid": {**SIZES, "training.learning_rate": [1e-4 + 1e-9 * number for number in range(rates)]},
+    }
+
+
+def planned(file: Path) -> Plan:
+    """The plan of a file, as the command makes it."""
+    cells = loading.expand(loading.load(file))
+    loading.check_profiles(file)
+    return build(cells)
+
+
+def explain(file: Path, store: Store) -> None:
+    """Why the runs of a file are missing."""
+    source = loading.load(file)
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    print_reasons(console, state_of(console, source, loading.expand(source), store))
+
+
+def fill(store: Store, plan: Plan, fraction: float) -> None:
+    """Stubs of the first runs and of all that they need."""
+    runs = list(plan.runs.values())[: round(fraction * len(plan.runs))]
+    for table in RUN_TABLES:
+        Path(store.root, "results", table).mkdir(parents=True)
+        for run in runs:
+            Path(store.root, "results", table, f"{run.key}.parquet").touch()
+    stack = [artifact for run in runs for artifact in run.needs]
+    while stack:
+        artifact = stack.pop()
+        folder = Path(store.root, "artifacts", artifact.kind, artifact.key)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            manifest = Manifest(
+                kind=artifact.kind,
+                key=artifact.key,
+                label=artifact.label,
+                payload=artifact.content(),
+                parents=tuple(parent.key for parent in artifact.inputs),
+                started="",
+                device="cpu",
+                threads=1,
+                seconds=1.0,
+                surroundings={},
+            )
+            (folder / MANIFEST).write_text(json.dumps(manifest.fields()))
+            stack.extend(artifact.inputs)
+
+
+if __name__ == "__main__":
+    typer.run(main)
