@@ -159,6 +159,15 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def is_damaged(self, kind: str, key: str) -> bool:
+        """Whether what is stored is not as it was written, or nothing is; its files are read again."""
+        self._checked.discard((kind, key))
+        try:
+            self.folder(kind, key)
+        except Damaged:
+            return True
+        return False
+
     def set_aside(self, kind: str, key: str) -> str:
         """Move a damaged artifact out of the way, so that it can be made again; where its files are now."""
         source, parent = f"{self.root}/artifacts/{kind}/{key}", f"{self.root}/{DAMAGED}/{kind}"

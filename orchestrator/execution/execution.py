@@ -132,11 +132,15 @@ class _Execution:
         state = self._state
         if found.key not in state.plan.artifacts or self._losses[found.key] == LOSSES:
             raise UserError(f"{found}. Run `python -m orchestrator.store check` on {state.store.given}.")
-        if state.is_there(state.plan.artifacts[found.key]):  # several may meet the same damage
+        known = state.is_there(state.plan.artifacts[found.key])
+        if not known and not state.store.exists(found.kind, found.key):
+            return  # several met the same damage
+        if state.store.is_damaged(found.kind, found.key):  # and nobody has made it again meanwhile
             self._losses[found.key] += 1
             where = state.store.set_aside(found.kind, found.key)
             self._watcher.damaged(f"{state.plan.name(found.key)}: {found.reason}; set aside in {where}")
-            state.lose(found.key)
+            if known:
+                state.lose(found.key)
 
     def _left_out(self, name: str, seconds: float) -> None:
         """Say that nothing more is started on a node for a while, if anything else will do."""
