@@ -1,8 +1,8 @@
 """The disk of a simulation: a real folder, whose operations are moments at which anything may happen.
 
-Python's own calls are taken over while a simulation runs. Each operation that changes something is a pause of its process,
-at which the history may kill it, or let the operation fail. A power cut tears every file that was not synced after it
-was written.
+Python's own calls are taken over while a simulation runs. Each operation that changes something is a pause of its
+process, at which the history may kill it, or let the operation fail. A power cut tears files that were not synced after
+they were written.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ class Disk:
     def __init__(self, world: World, root: Path, before: Callable[[str], None]) -> None:
         self._world, self.root, self._before = world, root, before
         self._durable: dict[int, tuple[int, int]] = {}
+        self.faulty = False
+        """Whether it is the disk itself that changes files now."""
 
     def operation(self, name: str) -> None:
         """An operation is about to happen."""
-        if self._world.here() is not None:
+        if self._world.here() is not None and not self.faulty:
             self._world.pause()
             self._before(name)
 

@@ -3,8 +3,8 @@
     python -m tests.simulation.history --seeds 10000     # many histories; the seeds of those that break a rule
     python -m tests.simulation.history --seed 4711       # one again, with all that happened
 
-Execution state, searcher, attempts, retries, pool, store, locks, checkpoints and results are the orchestrator's own; what
-the artifacts hold is made up, but follows from their inputs, step by step, so that whatever is lost or taken twice shows.
+Execution state, searcher, attempts, retries, pool, store, locks, checkpoints and results are the orchestrator's own.
+What the artifacts hold is made up, but follows from their inputs, step by step: whatever is lost or taken twice shows.
 
 The rules: the command, given again where it ended, comes to an end; the tables are those of an undisturbed sweep to the
 last bit, no row lost or doubled; no finished artifact is ever other than whole, unless the disk itself damaged it; and
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,12 +144,15 @@ class History:
         self.scratch.mkdir(parents=True)
         self.cluster = Cluster(self.world, NODES, self.scratch)
         self.disk = Disk(self.world, self.storage, self._before)
-        kinds = self.random.choices(list(FAULTS), list(FAULTS.values()), k=self.random.randint(1, faults) if faults else 0)
+        kinds = self.random.choices(
+            list(FAULTS), list(FAULTS.values()), k=self.random.randint(1, faults) if faults else 0
+        )
         self._due = sorted((self.random.randrange(1, 700), kind) for kind in kinds)
         self._operations, self._full_until_s, self._last_operation_s = 0, 0.0, 0.0
         self._raise: BaseException | None = None
         self._drivers: list[Process] = []
         self._doomed: dict[Process, float] = {}
+        self._broken: Broken | None = None
         self._commands = itertools.count(1)
         self._cut: list[str] = []
         self._damaged: set[tuple[str, str]] = set()
@@ -166,7 +169,12 @@ class History:
         if self._due and self._operations >= self._due[0][0]:
             _, kind = self._due.pop(0)
             self.world.note(f"{kind}, where {self._me().name} is about to {name}")
-            getattr(self, "_" + kind.replace(" ", "_"))()
+            self.disk.faulty = True
+            try:
+                getattr(self, "_" + kind.replace(" ", "_"))()
+            finally:
+                self.disk.faulty = False
+            self.world.pause()  # the end of whoever was killed
         if self.world.now < self._full_until_s and name in ("write", "mkdir"):
             raise OSError(28, "No space left on device")
         if self._raise is not None:
@@ -183,22 +191,21 @@ class History:
         if me in self._drivers:
             return self._kill_the_driver()
         me.kill()
-        return self.world.pause()
+        return self._check_whole()
 
     def _kill_the_driver(self) -> None:
         driver = self.random.choice([one for one in self._drivers if not one.gone] or [self._me()])
         driver.kill()
-        self.world.pause()
 
     def _stop(self) -> None:
         me = self._me()
         if me not in self._drivers:
             me.stopped_until = self.world.now + self.random.choice((30.0, 4000.0))
-            self.world.pause()
 
     def _lose_a_node(self) -> None:
         node = self.random.choice(NODES[1:])
         self.cluster.lose(node)
+        self._check_whole()
         back = self.world.now + self.random.choice((5.0, 200.0))
 
         def return_it() -> None:
@@ -206,7 +213,6 @@ class History:
             self.cluster.alive[node] = True
 
         self.world.start("return of a node", "nowhere", return_it)
-        self.world.pause()
 
     def _cut_the_power(self) -> None:
         for process in self.world.processes:
@@ -214,7 +220,6 @@ class History:
         self._cut = [str(path) for path in self.disk.cut_power(self.random)]
         self.world.note(f"torn: {self._cut}")
         self._check_whole()
-        self.world.pause()
 
     def _fill_the_disk(self) -> None:
         self._full_until_s = self.world.now + self.random.choice((0.1, 3.0, 100.0))
@@ -252,10 +257,9 @@ class History:
         for path in self.storage.glob(f"artifacts/*/*/{MANIFEST}"):
             name = (path.parent.parent.name, path.parent.name)
             if name not in self._damaged and (reason := damage(path.parent)) is not None:
-                raise Broken(f"{name} is finished, but {reason}")
+                self._broken = self._broken or Broken(f"{name} is finished, but {reason}")
 
     def _check_end(self, store: Store, reference: dict[str, bytes]) -> None:
-        self._check_whole()
         found = results_of(self.storage)
         if found != reference:
             different = sorted(name for name in reference if found.get(name) != reference[name])
@@ -290,6 +294,8 @@ class History:
 
     def _reap(self) -> None:
         """Without its driver, a sweep's Ray ends, a little later."""
+        if not any(driver.gone for driver in self._drivers):
+            return
         for process in self.world.processes:
             parent: Any = getattr(process, "parent", None)
             if parent is None or not parent.gone or process.gone:
@@ -314,9 +320,10 @@ class History:
                     self._command()
                     mine = self._drivers[-1]
                     self.world.run(self._quiet, self.world.now + LIMIT_S)
+                    self._check_whole()
+                    if self._broken is not None:  # what a process raises may be caught on the way
+                        raise self._broken
                     error = mine.reason
-                    if isinstance(error, Broken | Hang):
-                        raise error
                     self.world.note(f"{mine.name}: {'killed' if mine.dead else error or self.outcomes[-1]}")
                     self.world.now += 20.0  # until somebody looks
                     store = Store(str(self.storage))
@@ -377,8 +384,9 @@ class History:
 
             def setting_aside(store: Store, kind: str, key: str) -> str:
                 history.aside[key] += 1
+                target = set_aside(store, kind, key)
                 history._damaged.discard((kind, key))
-                return set_aside(store, kind, key)
+                return target
 
             def writing(results: ResultStore, path: str, content: Any) -> None:
                 history.disk.operation("write")

@@ -1,7 +1,7 @@
 """Simulated processes: threads of which one runs at a time, in an order, and on a clock, that follow from a seed.
 
-A process runs until it pauses: at every operation on the disk, when it sleeps, and when it waits for a message. There it
-can be killed, and nothing that it does afterwards has any effect; or stopped, and others go on meanwhile.
+A process runs until it pauses: at every operation on the disk, when it sleeps, and when it waits for a message. There
+it can be killed, and nothing that it does afterwards has any effect; or stopped, and others go on meanwhile.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Process:
         self.unwound = False
         self.condition: Callable[[], bool] | None = None
         self.until = 0.0
-        self._target, self._baton = target, threading.Semaphore(0)
+        self._target, self._baton = target, _baton()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -87,6 +87,13 @@ class Process:
         self.world.baton.release()
 
 
+def _baton() -> threading.Lock:
+    """A lock that nobody holds yet: whoever waits for it goes on once it is released."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 class World:
     """Scheduler and clock.
 
@@ -100,7 +107,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now, self.skew, self.patience = 0.0, 0.0, 1.0
-        self.baton = threading.Semaphore(0)
+        self.baton = _baton()
         self.current: Process | None = None
         self.processes: list[Process] = []
         self.names = itertools.count()
