@@ -15,8 +15,9 @@ import torch
 
 from hypogen.checkpoints import UnreadableCheckpoint
 from orchestrator.artifacts.artifact import Artifact, Task
-from orchestrator.artifacts.artifact_store import Store, Workspace
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
+from orchestrator.artifacts.workspace import Workspace
 from orchestrator.exceptions import Damaged
 
 Report = Callable[[dict[str, float]], None]

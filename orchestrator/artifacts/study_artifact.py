@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.artifacts.artifact import Content, Json, content_key
-from orchestrator.artifacts.artifact_store import Store, Workspace
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
+from orchestrator.artifacts.workspace import Workspace
 from orchestrator.exceptions import Damaged
 
 KIND, VERSION = "study", 1

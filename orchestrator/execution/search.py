@@ -34,11 +34,12 @@ from hypogen.rollouts import rollout
 from hypogen.splits import random_split
 from orchestrator.artifacts import Artifact, DemonstrationsArtifact
 from orchestrator.artifacts.artifact import Content, Json, Specs, content_key, derive_seed, specs_at
-from orchestrator.artifacts.artifact_store import Store, Workspace, write_text
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.demonstrations_artifact import keys, load_demonstrations
 from orchestrator.artifacts.generator_artifact import Method
 from orchestrator.artifacts.making import discard_damaged, make_all
 from orchestrator.artifacts.study_artifact import Outcome, Settings, StudyArtifact
+from orchestrator.artifacts.workspace import Workspace, write_text
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check
 from orchestrator.config.search_space import distributions

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.artifacts import Artifact
-from orchestrator.artifacts.artifact_store import Store, Workspace
+from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
+from orchestrator.artifacts.workspace import Workspace
 
 
 def fill(store: Store, artifacts: Iterable[Artifact]) -> None:

@@ -15,8 +15,9 @@ from pyarrow.fs import FileSelector
 
 from hypogen.errors import Stopped
 from orchestrator.artifacts import lock
-from orchestrator.artifacts.artifact_store import MANIFEST, Store, Workspace
+from orchestrator.artifacts.artifact_store import MANIFEST, Store
 from orchestrator.artifacts.remote_folder import POINTER, RemoteFolder
+from orchestrator.artifacts.workspace import Workspace
 from orchestrator.exceptions import Damaged, UserError
 from results.remote import ATTEMPTS
 from tests.helpers.s3 import BUCKET, S3Server
