@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent
 RECIPE_OF = {
     "cheetah-speed": "fast",
     "cheetah-length": "joint",
-    "cheetah-speed-length": "joint",
+    "cheetah-speed-length": "long",
     "cheetah-exact-speed": "pair",
     "walker-speed": "fast",
     "walker-length": "long",
@@ -32,7 +32,7 @@ RECIPE_OF = {
     "walker-exact-speed": "few",
     "finger-speed": "fast",
     "finger-length": "long",
-    "finger-speed-length": "joint",
+    "finger-speed-length": "long",
     "finger-exact-speed": "few",
 }
 """Recipe of a benchmark's experts by the benchmark's name; ``brief`` for all others."""
