@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent
 RECIPE_OF = {
     "cheetah-speed": "fast",
     "cheetah-length": "joint",
-    "cheetah-speed-length": "long",
+    "cheetah-speed-length": "joint",
     "cheetah-exact-speed": "pair",
     "walker-speed": "fast",
     "walker-length": "long",
