@@ -213,8 +213,8 @@ class Store:
 
     @property
     def tune(self) -> Path:
-        """The local folder for Ray Tune's own state."""
-        return self._cache / "tune"
+        """The local folder for Ray Tune's own state, which holds pickles: so nobody else may write there."""
+        return private_cache(self.uri) / "tune"
 
     @property
     def aside(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +27,9 @@ class Workspace:
         if self._copy:
             self._copy.download()
         self._clock, self._started = self.folder / CLOCK, time.monotonic()
-        self._before = float(self._clock.read_text() or 0) if self._clock.exists() else 0.0
+        self._before = 0.0
+        with contextlib.suppress(FileNotFoundError, ValueError):  # none yet, or damaged: only the time is lost
+            self._before = float(self._clock.read_text())
         self._thread, self._upload = ThreadPoolExecutor(1), Future[None]()
         self._upload.set_result(None)
 

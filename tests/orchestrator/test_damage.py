@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +158,39 @@ def test_a_repaired_storage_ends_in_the_same_tables(undisturbed: Path, damaged: 
     done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, "--address", "local")
     assert done.returncode == 0, done.stdout + done.stderr
     assert tables(damaged) == tables(undisturbed)
+
+
+class Planted:
+    """What would run a command if anybody unpickled it."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_pickle_that_is_planted_anywhere_in_a_storage_is_never_executed(
+    undisturbed: Path, damaged: Path, plan: Plan, tmp_path: Path
+) -> None:
+    """In the place of every file that is there, of every checkpoint that there could be, and under Tune's names."""
+    planted = pickle.dumps(Planted(tmp_path / "executed"))
+    names = ("state.safetensors", "replay.f32", "seconds", "state.pkl", "algorithm_state.pkl")
+    checkpoints = [
+        damaged / "work" / found.kind / found.key / name for found in plan.artifacts.values() for name in names
+    ]
+    tune = [damaged / "tune" / "tiny@host@1" / name for name in ("error.pkl", "tuner.pkl", "searcher-state.pkl")]
+    for file in [*(file for file in damaged.rglob("*") if file.is_file()), *checkpoints, *tune]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(planted)
+    repaired = CliRunner().invoke(orchestrator.store.app, ["check", "--repair", "--storage", str(damaged)])
+    assert repaired.exit_code == 0, repaired.output
+    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", damaged, "--address", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tables(damaged) == tables(undisturbed)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(planted)  # it would have been
+    assert (tmp_path / "executed").exists()
 
 
 def test_many_tasks_that_meet_one_damage_make_it_again(undisturbed: Path, damaged: Path, plan: Plan) -> None:
