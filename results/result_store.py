@@ -40,6 +40,7 @@ class ResultStore:
         self._mirror = (
             None if isinstance(self._files, fs.LocalFileSystem) else _mirror(self.root, self._files, self._base)
         )
+        self._described: dict[str, dict[str, fs.FileInfo]] = {}
 
     def write(self, table: str, key: str, rows: Sequence[Row] | pa.Table, *, replace: bool = False) -> None:
         """Store `rows` as the file `key` of `table`. Readers never see half of it, even if the writer is killed.
@@ -68,9 +69,18 @@ class ResultStore:
             if self._mirror is None:
                 return self._read(path)
             copy = self._mirror.copy_of(path)
-            if copy.exists() and self._mirror.has(self._files.get_file_info(path)):
+            if copy.exists() and self._mirror.has(self._info(path)):
                 return pq.read_table(copy)
         return None
+
+    def _info(self, path: str) -> fs.FileInfo:
+        """What a remote file looks like. Names are described one after the other: these files are listed once."""
+        table = path.split("/")[-2]
+        if TABLES[table] not in DIMENSIONS:
+            return self._files.get_file_info(path)
+        if table not in self._described:
+            self._described[table] = {info.path: info for info in self._list(table)[table]}
+        return self._described[table].get(path, fs.FileInfo(path))
 
     def keys(self, table: str) -> list[str]:
         """Names of the files of `table`, sorted; empty for a store that does not exist yet."""
@@ -195,6 +205,7 @@ class ResultStore:
 
     def _publish(self, path: str, content: bytes) -> None:
         folder, name = path.rsplit("/", 1)
+        self._described.pop(folder.rpartition("/")[2], None)
         atomic = self._mirror is not None  # an object is there once it is whole
         temporary = path if atomic else f"{folder}/.{name}.{uuid4().hex}"
         try:
