@@ -62,7 +62,7 @@ class Mirror:
 
     def copy_of(self, path: str) -> Path:
         """Place of a file's copy, whether or not it is there."""
-        return self._folder / path.removeprefix(f"{self._base}/")
+        return self._folder / path.removeprefix(self._base).lstrip("/")
 
     def has(self, info: fs.FileInfo) -> bool:
         """Whether there is a copy of this very file."""

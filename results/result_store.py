@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from results.merged import CHECKED, merged
 from results.problems import ResultsError, unknown
 from results.remote import SETTLED_S, Mirror, is_settled, open_remote, private_cache
 from results.rows import Row, to_table
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 _SUFFIX = ".parquet"
-_CHECKED = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
-"""Parquet whose pages are compared with their checksums, where they have some, when they are read."""
+_MERGED = ".merged"
+"""Folder of merged copies, which may be deleted at any time: in the store, or in the mirror of a remote one."""
 
 
 class ResultStore:
@@ -41,6 +40,7 @@ class ResultStore:
         self._mirror = (
             None if isinstance(self._files, fs.LocalFileSystem) else _mirror(self.root, self._files, self._base)
         )
+        self._described: dict[str, dict[str, fs.FileInfo]] = {}
 
     def write(self, table: str, key: str, rows: Sequence[Row] | pa.Table, *, replace: bool = False) -> None:
         """Store `rows` as the file `key` of `table`. Readers never see half of it, even if the writer is killed.
@@ -69,9 +69,18 @@ class ResultStore:
             if self._mirror is None:
                 return self._read(path)
             copy = self._mirror.copy_of(path)
-            if copy.exists() and self._mirror.has(self._files.get_file_info(path)):
+            if copy.exists() and self._mirror.has(self._info(path)):
                 return pq.read_table(copy)
         return None
+
+    def _info(self, path: str) -> fs.FileInfo:
+        """What a remote file looks like. Names are described one after the other: these files are listed once."""
+        table = path.split("/")[-2]
+        if TABLES[table] not in DIMENSIONS:
+            return self._files.get_file_info(path)
+        if table not in self._described:
+            self._described[table] = {info.path: info for info in self._list(table)[table]}
+        return self._described[table].get(path, fs.FileInfo(path))
 
     def keys(self, table: str) -> list[str]:
         """Names of the files of `table`, sorted; empty for a store that does not exist yet."""
@@ -119,19 +128,25 @@ class ResultStore:
 
     def _datasets(self, listed: dict[str, list[fs.FileInfo]]) -> dict[str, ds.Dataset | pa.Table]:
         """Rows of the files of each table. Remote ones are read from copies; provenance, seldom asked for, there."""
-        files: dict[str, fs.FileSystem] = dict.fromkeys(listed, self._files)
-        paths = {table: [info.path for info in infos] for table, infos in listed.items()}
-        if self._mirror is not None:
-            for table in listed.keys() - {PROVENANCE.name}:
-                self._mirror.fetch(listed[table])
-                paths[table] = [str(self._mirror.copy_of(path)) for path in paths[table]]
-                files[table] = fs.LocalFileSystem()
-        return {
-            table: ds.dataset(paths[table], schema=TABLES[table].arrow, filesystem=files[table], format=_CHECKED)
-            if paths[table]
-            else TABLES[table].arrow.empty_table()
-            for table in listed
-        }
+        folder = self._mirror.copy_of(self._base) if self._mirror is not None else Path(self._base)
+        found: dict[str, ds.Dataset | pa.Table] = {}
+        for table, infos in listed.items():
+            schema = TABLES[table].arrow
+            if not infos:
+                found[table] = schema.empty_table()
+            elif table == PROVENANCE.name:
+                fragments = [CHECKED.make_fragment(info.path, self._files) for info in infos]
+                found[table] = ds.FileSystemDataset(fragments, schema, CHECKED)
+            else:
+                found[table] = merged(schema, infos, folder / _MERGED / table, self._local)
+        return found
+
+    def _local(self, infos: Sequence[fs.FileInfo]) -> list[str]:
+        """Where files can be read on this machine."""
+        if self._mirror is None:
+            return [info.path for info in infos]
+        self._mirror.fetch(infos)
+        return [str(self._mirror.copy_of(info.path)) for info in infos]
 
     def _list_settled(self) -> dict[str, list[fs.FileInfo]]:
         """All files, once the last that was written can be told from its successor, or a little later."""
@@ -190,6 +205,7 @@ class ResultStore:
 
     def _publish(self, path: str, content: bytes) -> None:
         folder, name = path.rsplit("/", 1)
+        self._described.pop(folder.rpartition("/")[2], None)
         atomic = self._mirror is not None  # an object is there once it is whole
         temporary = path if atomic else f"{folder}/.{name}.{uuid4().hex}"
         try:

@@ -281,6 +281,25 @@ def test_a_bucket_is_asked_only_for_what_changed(server, tmp_path):
     assert store.frame("SELECT artifact FROM provenance").artifact.tolist() == [PROVENANCE_ROW["artifact"]]
 
 
+def test_however_many_names_are_described_again_a_bucket_is_asked_once(server, tmp_path):
+    names = [f"fresh{number}" for number in range(4)]
+
+    def describe(store, title="Fresh Idea"):
+        for name in names:
+            store.write("methods", name, [{**METHOD_ROW, "method": name, "title": title}])
+
+    store = ResultStore(f"s3://{BUCKET}/{tmp_path.name}/results")
+    describe(store)
+    titles = "SELECT DISTINCT title FROM methods WHERE method LIKE 'fresh%'"
+    assert store.frame(titles).title.tolist() == ["Fresh Idea"]
+    operations(server)
+    describe(ResultStore(store.root))
+    assert operations(server) == ["list"]
+    describe(store, "Fresher Idea")
+    assert operations(server).count("put") == len(names)
+    assert store.frame(titles).title.tolist() == ["Fresher Idea"], "the last word counts"
+
+
 def test_a_file_that_was_just_written_is_read_again_as_its_successor_may_look_alike(server, tmp_path):
     store = ResultStore(f"s3://{BUCKET}/{tmp_path.name}/results")
     for value in (0.5, 0.25, 0.75):
