@@ -245,12 +245,10 @@ def dropping(scene: Scene) -> Iterator[None]:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         fate = scene.chance.choice(("before", "after", "no", "no"))
-        if fate == "before":
+        done = [] if fate == "before" else list(server.answer(environ, start_response))
+        if fate != "no":
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return []
-        done = list(server.answer(environ, start_response))
-        if fate == "after":
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError  # which the server takes for the client's
         return done
 
     server.instead = answer
