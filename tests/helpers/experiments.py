@@ -66,7 +66,7 @@ def tables(storage: Path) -> dict[str, bytes]:
 class Killed:
     """A sweep in the background, to be disturbed in the middle."""
 
-    def __init__(self, path: Path, storage: Path, *words: str, root: Path = ROOT) -> None:
+    def __init__(self, path: Path, storage: Path | str, *words: str, root: Path = ROOT) -> None:
         command = [sys.executable, "-m", "orchestrator.sweep", str(path), "--storage", str(storage), *words]
         self.process = subprocess.Popen(
             command,
@@ -91,12 +91,13 @@ class Killed:
         self.process.wait(timeout=10)
 
     def workers(self, name: str) -> list[int]:
-        """Process ids of this run's Ray workers with a name such as ``ray::RolloutWorker``."""
+        """Ids of this run's processes whose program has a name such as ``ray::RolloutWorker`` or ``gcs_server``."""
         found = []
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if " ".join(child.cmdline()).startswith(name):
-                    found.append(child.pid)
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if name in child.cmdline()[:1][0]:
+                        found.append(child.pid)
         return sorted(found)
 
     def finish(self) -> str:

@@ -14,6 +14,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, make_server
 
 BUCKET = "runs"
+Answer = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""What answers a request: a WSGI application."""
 
 
 class Request(NamedTuple):
@@ -30,6 +32,7 @@ class S3Server:
     Attributes:
         requests: What was asked so far.
         delay_s: Seconds that every answer takes.
+        instead: What answers in its place; None: itself.
     """
 
     def __init__(self) -> None:
@@ -38,6 +41,7 @@ class S3Server:
         self._port = 0
         self.requests: list[Request] = []
         self.delay_s = 0.0
+        self.instead: Answer | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,6 +82,10 @@ class S3Server:
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         time.sleep(self.delay_s)
         self.requests.append(_request(environ))
+        return (self.instead or self.answer)(environ, start_response)
+
+    def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Do what is asked."""
         return self._application(environ, start_response)
 
 
