@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from results.database import answer
 from results.formats import Grid, formatted
 from results.presentation import presented
 from results.problems import ResultsError, unknown
@@ -74,6 +73,8 @@ def plain_grid(answered: pa.Table) -> Grid:
 def _answered(
     connection: duckdb.DuckDBPyConnection, sql: str, title: str, parameters: Mapping[str, Any], places: int = 2
 ) -> Grid:
+    from results.database import answer
+
     answered = answer(connection, sql, parameters)
     values = zip(*map(_values, answered.columns), strict=True)
     rows = [dict(zip(answered.column_names, row, strict=True)) for row in values]
@@ -83,6 +84,8 @@ def _answered(
 
 
 def _require(connection: duckdb.DuckDBPyConnection, column: str, value: str, table: str) -> None:
+    from results.database import answer
+
     known = answer(connection, f"SELECT DISTINCT {column} FROM {table} ORDER BY ALL", {}).column(0).to_pylist()
     if value not in known:
         raise unknown(column, value, known)

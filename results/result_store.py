@@ -54,7 +54,7 @@ class ResultStore:
         path = self._path(schema, key)
         content = _encode(to_table(schema, rows))
         gives_way = replace or not schema.deterministic
-        present = self._present(path, gives_way) if schema is not PROVENANCE else None
+        present = self._present(path, gives_way)
         if present is not None and _holds(present, schema, content):
             return
         if present is not None and not gives_way:
