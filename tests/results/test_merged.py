@@ -87,6 +87,16 @@ def test_a_file_that_is_new_changed_or_gone_is_never_taken_from_a_copy(many):
     assert len(copies(many)) <= FILES // LEAST, "copies that nobody needs are removed"
 
 
+def test_a_file_that_changed_within_a_moment_is_another_file(many):
+    """It keeps its size and its place among the others; its time alone tells."""
+    path = Path(many.root, "curves", "k5.parquet")
+    before = path.stat()
+    put(many, 5, 0.5)
+    os.utime(path, ns=(before.st_mtime_ns + 1, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
+    assert rows(many) == expected(k5=0.5)
+
+
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "swapped", "gone", "folder"])
 def test_a_damaged_copy_does_no_harm_and_is_made_again(many, damage):
     before = {path: path.read_bytes() for path in copies(many)}
