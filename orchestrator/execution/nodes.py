@@ -49,6 +49,8 @@ def this_process() -> Process:
 
 def avoiding(avoid: Collection[str], bundle: Bundle) -> dict[str, str]:
     """Label selector that keeps a bundle away from nodes; empty where no other node could ever take it."""
+    if not avoid:
+        return {}
     nodes = alive()
     bad = sorted(node.id for node in nodes if node.id in avoid)
     good = any(node.fits(bundle) for node in nodes if node.id not in avoid)

@@ -19,7 +19,8 @@ from hypogen.benchmarks import get_benchmark
 from hypogen.errors import Diverged
 from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Content, Place, Summary, Task, Values
-from orchestrator.artifacts.artifact_store import Store, write_text
+from orchestrator.artifacts.artifact_store import Store
+from orchestrator.artifacts.workspace import write_text
 from orchestrator.config.experiment import Experiment
 from orchestrator.console.progress import Progress
 from orchestrator.execution.aggregator import Numbers

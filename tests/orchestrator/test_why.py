@@ -51,8 +51,8 @@ CASES = {
     "evaluation.episodes=3": "4 rollouts: evaluation.episodes is 3, the nearest in the store has 2",
     "split.seeds=[1]": "2 generators: split is not that of the nearest in the store; "
     "seed is not that of the nearest in the store (2 rollouts follow)",
-    "benchmarks=[cheetah-exact-speed]": "cheetah-exact-speed experts (5 specs): benchmark is cheetah-exact-speed, the "
-    "nearest in the store has cheetah-speed (4 rollouts, 2 demonstrations, 2 generators follow)",
+    "benchmarks=[cheetah-exact-speed]": "cheetah-exact-speed experts (5 specs): benchmark is cheetah-exact-speed@2, "
+    "the nearest in the store has cheetah-speed (4 rollouts, 2 demonstrations, 2 generators follow)",
     "grid={training.learning_rate: [1e-4, 2e-4, 3e-4, 4e-4, 5e-4]}": "10 generators: training.learning_rate is 0.0001, "
     "0.0002, 0.0003 and 2 others, the nearest in the store has 0.001 (10 rollouts follow)",
 }
