@@ -5,7 +5,7 @@
 Each fault happens to a tiny sweep of its own, at a moment that the seed draws; the command is then given again until
 it ends with status 0. ``tests.simulation.history`` does the same on simulated processes, clocks and disks, a thousand
 times as fast. Exit status 1: a table differs, a row is lost or doubled, or more than one fault took the command given
-again, apart from those that end the sweep's Ray.
+again, a killed driver aside.
 """
 
 from __future__ import annotations
@@ -144,6 +144,15 @@ def kill_the_driver(scene: Scene) -> None:
     run.kill()
 
 
+def kill_the_node(scene: Scene) -> None:
+    """Nothing can be started any more on the only node."""
+    run = scene.start()
+    scene.wait(run, (*TRAINING, *TASKS), lambda: run.workers("raylet/raylet"))
+    for pid in (*run.workers("ray::"), *run.workers("raylet/raylet")):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def fill_the_disk(scene: Scene) -> None:
     """The storage is a small disk that has no space left for a while."""
     disk = scene.folder / "disk"
@@ -279,8 +288,8 @@ def start_a_second_sweep(scene: Scene) -> None:
 
 
 STOP_SOON = " ".join(f"--set resources.{name}.deadline_s={seconds}" for name, seconds in DEADLINES.items())
-ENDS_RAY = ("kill the driver", "kill the raylet", "kill the GCS")
-"""Faults that end a private Ray, and the sweep with it: the command given again is what they take."""
+ASIDE = "kill the driver"
+"""Nobody is left to go on: the command given again is what it takes."""
 FAULTS: dict[str, Callable[[Scene], None]] = {
     "kill a trial": partial(strike, name="ray::ImplicitFunc", number=signal.SIGKILL, moments=TRAINING),
     "kill an actor": partial(strike, name="ray::RolloutWorker.make", number=signal.SIGKILL, moments=TASKS),
@@ -290,7 +299,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     "kill the switch": partial(strike, name="ray::Switch", number=signal.SIGKILL, moments=TRAINING),
     "kill the aggregator": partial(strike, name="ray::Aggregator", number=signal.SIGKILL, moments=(*TRAINING, *TASKS)),
     "kill the driver": kill_the_driver,
-    "kill the raylet": partial(strike, name="raylet/raylet", number=signal.SIGKILL, moments=(*TRAINING, *TASKS)),
+    "kill the raylet and its workers": kill_the_node,
     "kill the GCS": partial(strike, name="gcs_server", number=signal.SIGKILL, moments=(*TRAINING, *TASKS)),
     "stop a trial": partial(strike, name="ray::ImplicitFunc", number=signal.SIGSTOP, moments=TRAINING, words=STOP_SOON),
     "stop an actor": partial(
@@ -465,13 +474,13 @@ def close(outcomes: list[Outcome], skipped: int, undisturbed_s: float) -> int:
     for outcome in outcomes:
         shown.add_row(*outcome.cells())
     Console(width=160).print(shown)
-    counted = [outcome for outcome in outcomes if outcome.fault not in ENDS_RAY]
+    counted = [outcome for outcome in outcomes if outcome.fault != ASIDE]
     healed = sum(outcome.commands == 1 and outcome.ended for outcome in counted)
     wrong = sum(not outcome.right for outcome in outcomes)
     print(
         f"{len(outcomes)} faults ({skipped} skipped): {wrong} with other tables or without an end, "
         f"{sum(outcome.lost for outcome in outcomes)} rows lost, {sum(outcome.doubled for outcome in outcomes)} "
-        f"doubled; {healed} of {len(counted)} healed by themselves, {', '.join(ENDS_RAY)} aside; undisturbed "
+        f"doubled; {healed} of {len(counted)} healed by themselves, a killed driver aside; undisturbed "
         f"{undisturbed_s:.0f} s, a fault {sum(outcome.seconds for outcome in outcomes) / max(1, len(outcomes)):.0f} s"
     )
     return int(wrong > 0 or healed < len(counted) - 1)

@@ -26,6 +26,10 @@ class SweepFailed(Exception):
     """Something that was asked for could not be made. The command prints it and exits with status 1."""
 
 
+class RayLost(SweepFailed):
+    """No node of Ray is left. A private Ray is started again; a cluster has lost its head."""
+
+
 class Interrupted(BaseException):
     """A signal asked the sweep to end. The command says how to go on and exits with 128 and the signal's number.
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wai
     from rich.console import Console
 
     from orchestrator.artifacts.artifact_store import Store
+    from orchestrator.config.yaml_source import YamlSource
     from orchestrator.execution.cluster import Address
     from orchestrator.execution.execution import Session
     from orchestrator.execution.state import ExecutionState
@@ -26,6 +29,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 STORAGE_VARIABLE = "HYPOGEN_STORAGE"
 DEFAULT_STORAGE = "runs"
+STARTS = 5
+"""How often a private Ray is started in one sweep."""
 
 
 @app.command()
@@ -92,7 +97,7 @@ def sweep(
     stop: StopRequest,
 ) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
-    from orchestrator.execution.cluster import authenticate, choose, connected
+    from orchestrator.execution.cluster import authenticate, choose
 
     where = choose(address)
     authenticate(where)  # before anything imports Ray
@@ -118,18 +123,12 @@ def sweep(
     for note in where.notes:
         console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, max_concurrent)
-    found = search.stored(source, store)
+    found, plan = search.stored(source, store), None
     if found is not None:
         plan = build(cells if found is source else loading.expand(found))
         if (made := _made(plan, store)) is not None:
             return _close(made, session)
-    with connected(where):
-        stop.install()  # Ray takes the signals when it starts
-        console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
-        if found is None:
-            found = search.run(source, session)
-            plan = build(loading.expand(found))
-        return _execute(plan, session)
+    return _on_ray(where, session, partial(_execute, source, plan, session))
 
 
 def _show(console: Console, state: ExecutionState, where: Address, dry_run: bool, why: bool) -> None:
@@ -155,10 +154,34 @@ def _made(plan: Plan, store: Store) -> ExecutionState | None:
     return state
 
 
-def _execute(plan: Plan, session: Session) -> int:
-    """Make what is missing on the connected Ray."""
-    from orchestrator.execution.measured import write_experiment
+def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
+    """Do the work on Ray; a private one that dies is started again."""
+    from orchestrator.exceptions import RayLost
+    from orchestrator.execution.cluster import PRIVATE, connected
 
+    starts = 0
+    while True:
+        starts += 1
+        try:
+            with connected(where):
+                session.stop.install()  # Ray takes the signals when it starts
+                session.console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
+                return work()
+        except RayLost:
+            if where.value != PRIVATE or starts == STARTS:
+                raise
+            session.console.print("Ray has lost its last node (killed, or out of memory): it is started again")
+
+
+def _execute(source: YamlSource, plan: Plan | None, session: Session) -> int:
+    """Make what is missing on the connected Ray; without a plan, search for it first."""
+    from orchestrator.config.loading import expand
+    from orchestrator.execution import search
+    from orchestrator.execution.measured import write_experiment
+    from orchestrator.planning.plan import build
+
+    if plan is None:
+        plan = build(expand(search.run(source, session)))
     write_experiment(session.store, plan)
     return _close(session.execute(plan), session)
 

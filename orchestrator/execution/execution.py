@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -19,8 +20,8 @@ from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
-from orchestrator.exceptions import Damaged, Interrupted, UserError
-from orchestrator.execution.attempts import Attempts
+from orchestrator.exceptions import Damaged, Interrupted, RayLost, UserError
+from orchestrator.execution.attempts import LOOK_S, Attempts
 from orchestrator.execution.estimate import Estimate, duration
 from orchestrator.execution.measured import write_run
 from orchestrator.execution.nodes import alive
@@ -77,6 +78,7 @@ class _Execution:
         discard_left(session.store)
         self._switch = start_switch()
         self._switched = False
+        self._looked = time.monotonic()
         self._losses: Counter[str] = Counter()
         self._attempts = Attempts(state, state.plan.experiment.seed, watcher.note, self._left_out)
         self._pool = Pool(self._attempts, self._resources.rollout, self._done, self._lose)
@@ -110,6 +112,7 @@ class _Execution:
             )
         except Exception:
             self._stop.check()  # whatever Tune makes of an Interrupted that was raised within it
+            _check_alive()
             raise
 
     def _done(self, key: str) -> None:
@@ -158,6 +161,9 @@ class _Execution:
             self._watcher.stopping()
         if self._stop.overdue:
             raise Interrupted(self._stop.number or 0)
+        if time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            _check_alive()
         self._pool.poll(timeout_s, hand_out=self._stop.number is None)
         self._attempts.look()
         self._watcher.refresh(self._pool.snapshot)
@@ -168,6 +174,12 @@ class _Execution:
             manifest = Manifest.begin(self._state.plan.artifacts[key], "", 0)
             manifest = dataclasses.replace(manifest, label=failure.name)
             manifest.record(self._state.store, failure.reason, self._state.waiting_runs(key))
+
+
+def _check_alive() -> None:
+    """RayLost once no node is left: whatever waits for one would wait for ever."""
+    if not alive():
+        raise RayLost("Ray has lost its last node (killed, or out of memory): give the same command again")
 
 
 def _check_shared(store: Store) -> None:

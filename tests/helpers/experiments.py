@@ -96,7 +96,7 @@ class Killed:
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    if name in child.cmdline()[:1][0]:
+                    if name in "".join(child.cmdline()[:1]):
                         found.append(child.pid)
         return sorted(found)
 

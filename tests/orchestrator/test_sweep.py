@@ -166,6 +166,20 @@ def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undis
     assert tables(storage) == tables(undisturbed)
 
 
+def test_a_private_ray_that_dies_is_started_again(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"period_ms": 500, "timeout_ms": 500, "initial_delay_ms": 0, "failure_threshold": 4}.items():
+        monkeypatch.setenv(f"RAY_health_check_{name}", str(value))
+    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
+    run = Killed(path, storage, "--address", "local")
+    assert run.until(lambda: list(storage.glob("staging/experts-*")))
+    for pid in (*run.workers("ray::"), *run.workers("raylet/raylet")):
+        os.kill(pid, signal.SIGKILL)
+    assert "Ray has lost its last node" in run.finish()
+    assert tables(storage) == tables(undisturbed)
+
+
 def test_two_sweeps_on_one_store_at_once(undisturbed: Path, tmp_path: Path) -> None:
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     runs = [Killed(path, storage, "--address", "local") for _ in range(2)]
