@@ -254,7 +254,7 @@ def dropping(scene: Scene) -> Iterator[None]:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         fate = scene.chance.choice(("before", "after", "no", "no"))
-        done = [] if fate == "before" else list(server.answer(environ, start_response))
+        done = list(server.answer(environ, start_response)) if fate != "before" else [environ["wsgi.input"].read()]
         if fate != "no":
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError  # which the server takes for the client's
