@@ -90,7 +90,7 @@ def train(
         elif start is not None:
             _set_weights(algorithm, start)
         elif settings.start == "cloned":
-            _clone_weights(algorithm, entry, point, settings, seed, threads, stop)
+            training.clone(stop)
         return training.run(files, on_progress, stop)
     finally:
         algorithm.stop()
@@ -138,6 +138,23 @@ class _PPOTraining:
                 raise Stopped(f"PPO on {self._benchmark.name} {self._spec} stopped after {self._steps:,} steps")
         actor, critic = _networks(self._algorithm.get_module(), self._benchmark.action_dim)
         return Experts(self._spec[None], actor, critic, np.array([self._curve[-1]["return"]]), self._curve)
+
+    def clone(self, stop: Callable[[], bool] | None) -> None:
+        """Start from networks that imitate the scripted controller. Raises Stopped when ``stop`` returns True."""
+        settings, module = self._settings, copy.deepcopy(self._algorithm.get_module())
+        clone(
+            self._benchmark.name,
+            self._spec,
+            module.actor,
+            module.critic,
+            settings.clone_episodes,
+            settings.clone_epochs,
+            settings.discount,
+            self._seed,
+            self._threads,
+            stop,
+        )
+        _send_weights(self._algorithm, module.state_dict())
 
     def _due(self) -> bool:
         """Whether an evaluation is due: at the start, after every ``evaluate_every`` steps, and at the end."""
@@ -288,32 +305,6 @@ def _set_weights(algorithm: Any, expert: Experts) -> None:
             inputs = weights[f"{place}.weight"].shape[1]  # the value function has no action input
             weights[f"{place}.weight"], weights[f"{place}.bias"] = weight[0, :, :inputs], bias[0]
     _send_weights(algorithm, weights)
-
-
-def _clone_weights(
-    algorithm: Any,
-    benchmark: Benchmark,
-    spec: npt.NDArray[np.float64],
-    settings: PPOSettings,
-    seed: int,
-    threads: int,
-    stop: Callable[[], bool] | None,
-) -> None:
-    """Start from networks that imitate the scripted controller."""
-    module = copy.deepcopy(algorithm.get_module())
-    clone(
-        benchmark.name,
-        spec,
-        module.actor,
-        module.critic,
-        settings.clone_episodes,
-        settings.clone_epochs,
-        settings.discount,
-        seed,
-        threads,
-        stop,
-    )
-    _send_weights(algorithm, module.state_dict())
 
 
 def _send_weights(algorithm: Any, weights: Mapping[str, Tensor]) -> None:

@@ -32,7 +32,7 @@ class _Running:
         process: Where; None until it says so.
         moved: When it last made progress, by the policy's clock; None until it has begun.
         progress: Fraction of the work that is done.
-        blocked: Whether another process holds the artifact's lock.
+        owner: Process that holds the artifact's lock, as far as one knows.
     """
 
     process: Process | None = None
