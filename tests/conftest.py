@@ -1,8 +1,13 @@
-"""How the tests are shared out between two processes (`make test`)."""
+"""How the tests are shared out between two processes (`make test`), and the Ray that they start."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Ray reads this once in a process: whichever test starts the first Ray, those that follow agree with their nodes.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 LONGEST = ("tests/contributing/", "tests/orchestrator/")
 

@@ -71,7 +71,7 @@ class Killed:
         self.process = subprocess.Popen(
             command,
             cwd=root,
-            env={**environment(root), "RAY_AUTH_MODE": "disabled"},
+            env=environment(root),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -224,7 +224,6 @@ def test_a_task_that_always_outlasts_its_deadline_fails_by_name(undisturbed: Pat
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
     """A cluster of two nodes on this machine, and a way to lose the second."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
