@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wai
 
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config.yaml_source import YamlSource
+    from orchestrator.console.remembered import Remembered
     from orchestrator.execution.cluster import Address
     from orchestrator.execution.execution import Session
     from orchestrator.execution.state import ExecutionState
@@ -103,6 +104,13 @@ def sweep(
     authenticate(where)  # before anything imports Ray
     from rich.console import Console
 
+    from orchestrator.console.remembered import Remembered
+
+    console, remembered = Console(soft_wrap=True), Remembered(storage, path, profile, assignments)
+    if not (dry_run or why) and (lines := remembered.recall()) is not None:
+        console.out(*where.notes, lines, sep="\n", highlight=False)
+        return 0
+
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading
     from orchestrator.console.dry_run import state_of
@@ -111,7 +119,6 @@ def sweep(
     from orchestrator.execution.execution import Session
     from orchestrator.planning.plan import build
 
-    console = Console(soft_wrap=True)
     source = loading.load(path, profile, assignments)
     cells = loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(path)
@@ -127,8 +134,8 @@ def sweep(
     if found is not None:
         plan = build(cells if found is source else loading.expand(found))
         if (made := _made(plan, store)) is not None:
-            return _close(made, session)
-    return _on_ray(where, session, partial(_execute, source, plan, session))
+            return _close(made, session, remembered)
+    return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
 
 
 def _show(console: Console, state: ExecutionState, where: Address, dry_run: bool, why: bool) -> None:
@@ -173,7 +180,7 @@ def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
             session.console.print("Ray has lost its last node (killed, or out of memory): it is started again")
 
 
-def _execute(source: YamlSource, plan: Plan | None, session: Session) -> int:
+def _execute(source: YamlSource, plan: Plan | None, session: Session, remembered: Remembered) -> int:
     """Make what is missing on the connected Ray; without a plan, search for it first."""
     from orchestrator.config.loading import expand
     from orchestrator.execution import search
@@ -183,17 +190,21 @@ def _execute(source: YamlSource, plan: Plan | None, session: Session) -> int:
     if plan is None:
         plan = build(expand(search.run(source, session)))
     write_experiment(session.store, plan)
-    return _close(session.execute(plan), session)
+    return _close(session.execute(plan), session, remembered)
 
 
-def _close(state: ExecutionState, session: Session) -> int:
-    """Print the table, where everything lies, and what failed."""
+def _close(state: ExecutionState, session: Session, remembered: Remembered) -> int:
+    """Print the table, where everything lies, and what failed; remember what was printed where nothing did."""
     from orchestrator.artifacts.content_index import record
     from orchestrator.console.closing import closing
 
     record(state.store, [state.plan.artifacts[key] for key in state.made])
-    closing(session.console, state)
-    return 1 if state.failures else 0
+    seen = remembered.seen()
+    lines = closing(session.console, state)
+    if state.failures:
+        return 1
+    remembered.keep(seen, lines)
+    return 0
 
 
 if __name__ == "__main__":

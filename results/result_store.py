@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,11 @@ class ResultStore:
             if whole and parent in found:
                 found[parent].append(info)
         return found
+
+    def digest(self) -> str:
+        """What all files look like, by name, size and time: one listing, and nothing is read."""
+        seen = [(info.path, info.size, info.mtime_ns) for infos in self._list_settled().values() for info in infos]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """Table, key and trouble of every file that cannot be read as it was written; every page is read."""

@@ -10,25 +10,37 @@ from orchestrator.execution.state import ExecutionState
 from results import ResultStore, render
 
 
-def closing(console: Console, state: ExecutionState) -> None:
-    """Print them."""
-    plan, store = state.plan, state.store
-    experiment = plan.experiment
+def closing(console: Console, state: ExecutionState) -> str:
+    """Print them; returns what the same command prints where nothing is left to make."""
     made = {kind: state.counts(kind)["made"] for kind in KINDS}
     counted = ", ".join(f"{count} {kind}" for kind, count in made.items() if count) or "nothing"
-    console.print(f"{experiment.name}: made {counted}; the rest was there.\n", highlight=False)
-    done = len(plan.runs) - sum(not state.complete(run) for run in state.missing_runs.values())
-    if done:
-        console.out(render(experiment.table, ResultStore(store.results), experiment=experiment.name))
+    table, places = _table(state), _places(state)
+    console.out(_opening(state, counted), table, sep="\n", highlight=False)
     _failures(console, state)
-    option = "" if store.given == "runs" else f" --storage {store.given}"
-    lines = [
-        f"\nResults: {store.given}/results (Parquet). Next:",
-        f"  python -m results table {experiment.table} --experiment {experiment.name}{option}",
-        f"  python -m results query '{QUERY}'{option}",
-    ]
-    for line in lines:
-        console.print(escape(line), highlight=False)
+    console.out(places, highlight=False)
+    return "\n".join([_opening(state, "nothing"), table, places])
+
+
+def _opening(state: ExecutionState, counted: str) -> str:
+    return f"{state.plan.experiment.name}: made {counted}; the rest was there.\n"
+
+
+def _table(state: ExecutionState) -> str:
+    """The experiment's table, if any of its runs is there."""
+    experiment, missing = state.plan.experiment, state.missing_runs.values()
+    done = len(state.plan.runs) - sum(not state.complete(run) for run in missing)
+    return render(experiment.table, ResultStore(state.store.results), experiment=experiment.name) if done else ""
+
+
+def _places(state: ExecutionState) -> str:
+    """Where the results lie, and the commands that read them."""
+    experiment, storage = state.plan.experiment, state.store.given
+    option = "" if storage == "runs" else f" --storage {storage}"
+    return (
+        f"\nResults: {storage}/results (Parquet). Next:\n"
+        f"  python -m results table {experiment.table} --experiment {experiment.name}{option}\n"
+        f"  python -m results query '{QUERY}'{option}"
+    )
 
 
 QUERY = 'SELECT method, spec, avg("return") FROM episodes JOIN runs USING (run) GROUP BY ALL ORDER BY ALL'

@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.sections import Resources, TaskResources
 from orchestrator.exceptions import UserError
+
+if TYPE_CHECKING:  # these import PyTorch, which takes a second
+    from orchestrator.config.sections import Resources, TaskResources
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",

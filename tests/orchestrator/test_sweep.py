@@ -72,6 +72,12 @@ def test_the_same_command_again_makes_nothing_and_needs_no_ray(undisturbed: Path
     done = sweep(undisturbed.parent / "tiny.yaml", "--storage", undisturbed)
     assert done.returncode == 0
     assert "made nothing" in done.stdout and "Ray" not in done.stdout
+    for result in undisturbed.glob("results/runs/*"):
+        os.utime(result)  # so that nothing is remembered: the plan is made and compared
+    anew = sweep(undisturbed.parent / "tiny.yaml", "--storage", undisturbed)
+    assert anew.stdout == done.stdout and anew.returncode == 0
+    for result in undisturbed.glob("results/runs/*"):
+        os.utime(result, ns=(before[result], before[result]))
     assert {file: file.stat().st_mtime_ns for file in undisturbed.rglob("*") if file.is_file()} == before
 
 
