@@ -27,7 +27,7 @@ class SweepFailed(Exception):
 
 
 class RayLost(SweepFailed):
-    """No node of Ray is left. A private Ray is started again; a cluster has lost its head."""
+    """No node of Ray is left. Where it is a private Ray the command begins again; a cluster has lost its head."""
 
 
 class Interrupted(BaseException):

@@ -5,6 +5,7 @@ Exit status: 0 when every run is there, 1 when some could not be made, 2 when wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -30,8 +31,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 STORAGE_VARIABLE = "HYPOGEN_STORAGE"
 DEFAULT_STORAGE = "runs"
-STARTS = 5
-"""How often a private Ray is started in one sweep."""
 
 
 @app.command()
@@ -162,22 +161,15 @@ def _made(plan: Plan, store: Store) -> ExecutionState | None:
 
 
 def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
-    """Do the work on Ray; a private one that dies is started again."""
-    from orchestrator.exceptions import RayLost
+    """Do the work on Ray; where a private one dies, the command begins again."""
     from orchestrator.execution.cluster import PRIVATE, connected
+    from orchestrator.execution.guard import guarded
 
-    starts = 0
-    while True:
-        starts += 1
-        try:
-            with connected(where):
-                session.stop.install()  # Ray takes the signals when it starts
-                session.console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
-                return work()
-        except RayLost:
-            if where.value != PRIVATE or starts == STARTS:
-                raise
-            session.console.print("Ray has lost its last node (killed, or out of memory): it is started again")
+    with connected(where):
+        session.stop.install()  # Ray takes the signals when it starts
+        session.console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
+        with guarded(session.stop, session.console) if where.value == PRIVATE else contextlib.nullcontext():
+            return work()
 
 
 def _execute(source: YamlSource, plan: Plan | None, session: Session, remembered: Remembered) -> int:
