@@ -1,4 +1,4 @@
-"""Simulated processes: threads of which one runs at a time, in an order, and on a clock, that follow from a seed.
+"""Simulated processes: greenlets, of which one runs at a time, in an order, and on a clock, that follow from a seed.
 
 A process runs until it pauses: at every operation on the disk, when it sleeps, and when it waits for a message. There
 it can be killed, and nothing that it does afterwards has any effect; or stopped, and others go on meanwhile.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
 from collections.abc import Callable
+
+from greenlet import getcurrent, greenlet
 
 STEP_S = 0.002
 """What an operation takes by the simulated clock."""
 
 
 class Killed(BaseException):
-    """Unwinds the thread of a process that was killed."""
+    """Unwinds the stack of a process that was killed."""
 
 
 class Hang(Exception):
@@ -33,9 +34,8 @@ class Process:
         self.unwound = False
         self.condition: Callable[[], bool] | None = None
         self.until = 0.0
-        self._target, self._baton = target, _baton()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._target = target
+        self._greenlet = greenlet(self._run, parent=world.home)
 
     @property
     def gone(self) -> bool:
@@ -60,8 +60,7 @@ class Process:
     def resume(self) -> None:
         """Let it run to its next pause."""
         self.world.current = self
-        self._baton.release()
-        self.world.baton.acquire()
+        self._greenlet.switch()
         self.world.current = None
 
     def pause(self, condition: Callable[[], bool] | None = None, seconds: float = 0.0) -> None:
@@ -69,13 +68,15 @@ class Process:
         if self.dead:
             raise Killed
         self.condition, self.until = condition, self.world.now + seconds * self.world.patience
-        self.world.baton.release()
-        self._baton.acquire()
+        self.world.home.switch()
         if self.dead:
             raise Killed
 
+    def is_here(self) -> bool:
+        """Whether it is the caller."""
+        return getcurrent() is self._greenlet
+
     def _run(self) -> None:
-        self._baton.acquire()
         try:
             if not self.dead:
                 self._target()
@@ -84,14 +85,6 @@ class Process:
         except BaseException as error:  # the world looks at it
             self.reason = error
         self.over, self.unwound = not self.dead, True
-        self.world.baton.release()
-
-
-def _baton() -> threading.Lock:
-    """A lock that nobody holds yet: whoever waits for it goes on once it is released."""
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
 
 
 class World:
@@ -107,7 +100,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now, self.skew, self.patience = 0.0, 0.0, 1.0
-        self.baton = _baton()
+        self.home = getcurrent()
         self.current: Process | None = None
         self.processes: list[Process] = []
         self.names = itertools.count()
@@ -122,14 +115,13 @@ class World:
 
     def pause(self, condition: Callable[[], bool] | None = None, seconds: float = 0.0) -> None:
         """Pause the process that calls; nothing outside of the simulation."""
-        process = self.current
-        if process is not None and threading.current_thread() is process._thread:
+        if (process := self.here()) is not None:
             process.pause(condition, seconds)
 
     def here(self) -> Process | None:
         """The process that runs, if it is the caller."""
         process = self.current
-        return process if process is not None and threading.current_thread() is process._thread else None
+        return process if process is not None and process.is_here() else None
 
     def run(self, until: Callable[[], bool], limit_s: float) -> None:
         """Run everything until the condition holds. Raises Hang where it never does."""
