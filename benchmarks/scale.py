@@ -9,6 +9,10 @@ computed in ``all s``: other work on the machine stretches the rest.
 
 ``why s`` explains three runs with other epochs, from an index of the store's contents; ``first`` has to make it first.
 
+``drive s`` is what the driver adds to the work itself where nothing is there:
+it hands out every artifact, one after the other, and takes each as made. ``fail s``: the population that all of them
+need fails.
+
 ``--rows`` gives every run rows of its own and then measures whole commands, imports counted: the sweep that finds
 everything made, the first time (which merges the files) and again, and a query. It asks for everything ``--stored``.
 """
@@ -35,6 +39,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.content_index import record
 from orchestrator.artifacts.integrity import MANIFEST
@@ -96,6 +101,8 @@ def measure(count: int, stored: float) -> dict[str, float]:
         first_s, _ = timed(lambda: explain(other, store))
         record(store, [artifact for key, artifact in plan.artifacts.items() if store.exists(artifact.kind, key)])
         why_s, _ = timed(lambda: explain(other, store))
+        drive_s, _ = timed(lambda: drive(ExecutionState(plan, Store(f"{folder}/empty"))))
+        lose_s, _ = timed(lambda: lose_experts(ExecutionState(plan, Store(f"{folder}/empty"))))
     return {
         "artifacts": len(plan.artifacts),
         "runs": len(plan.runs),
@@ -108,6 +115,8 @@ def measure(count: int, stored: float) -> dict[str, float]:
         "peak MB": peak_mb,
         "why s, first": first_s,
         "why s": why_s,
+        "drive s": drive_s,
+        "fail s": lose_s,
     }
 
 
@@ -205,6 +214,23 @@ def explain(file: Path, store: Store) -> None:
     source = loading.load(file)
     console = Console(file=io.StringIO(), soft_wrap=True)
     print_reasons(console, state_of(console, source, loading.expand(source), store))
+
+
+def drive(state: ExecutionState) -> None:
+    """Hand out and finish everything, in the order in which it gets ready."""
+    while not state.finished():
+        for place in Place:
+            for artifact in state.ready(place):
+                state.start(artifact.key)
+                state.finish(artifact.key)
+
+
+def lose_experts(state: ExecutionState) -> None:
+    """Fail the first artifact, with all that needs it, and say which runs wait for it."""
+    first = next(state.ready(next(place for place in Place if state.has_ready(place))))
+    state.start(first.key)
+    state.fail(first.key, "for good")
+    assert state.finished() and len(state.waiting_runs(first.key)) == len(state.plan.runs)
 
 
 def fill(store: Store, plan: Plan, fraction: float) -> None:

@@ -6,6 +6,7 @@ On a terminal a display that renews itself; elsewhere (a log file, CI) a line wh
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ class Progress:
         self._shown = self._asked = self._spoke = -math.inf
         self._trainings: dict[str, Mapping[str, float]] = {}
         self._groups: Numbers = {}
-        self._failed: set[str] = set()
+        self._failed = 0
         self._lacking = ""
         self._pending: ObjectRef[Numbers] | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -104,10 +105,11 @@ class Progress:
         self._collect(timeout_s=2.0 if final else 0.0)
         for key in [key for key in self._trainings if key not in self._state.running]:
             del self._trainings[key]
-        for key in [key for key in self._state.failures if key not in self._failed]:
-            self._failed.add(key)
+        new = list(itertools.islice(self._state.failures.items(), self._failed, None))
+        self._failed += len(new)
+        for key, failure in new:
             if self._state.is_cause(key):
-                self._say(f"[bold red]failed[/bold red] {escape(str(self._state.failures[key]))}")
+                self._say(f"[bold red]failed[/bold red] {escape(str(failure))}")
         if self._live and (final or now - self._shown > REFRESH_S):
             self._shown = now
             self._live.update(self._render(), refresh=True)

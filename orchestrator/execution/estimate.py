@@ -16,6 +16,9 @@ from orchestrator.execution.state import ExecutionState
 SAMPLES = 8
 """Stored artifacts of a class that are looked at to learn how long one takes here."""
 
+RENEWED = 50.0
+"""What is left is added up again after so many times as long as that takes."""
+
 
 class Estimate:
     """Seconds per missing artifact, and for what is left to do."""
@@ -25,6 +28,8 @@ class Estimate:
         self._factors = {kind: measured_factor(state, kind) for kind in ARTIFACTS}
         self._seconds: dict[str, float] = {}
         self._begun: dict[str, float] = {}
+        self._wall: dict[str, float] = {}
+        self._stale = 0.0
 
     def seconds(self, artifacts: Iterable[Artifact]) -> float:
         """Seconds of work in all, if one worker did it."""
@@ -49,6 +54,9 @@ class Estimate:
     def left(self, state: ExecutionState) -> float:
         """Seconds until everything is made, less what the running artifacts have behind them."""
         now = time.monotonic()
+        if now >= self._stale:
+            self._wall = self.wall(state)
+            self._stale = now + RENEWED * (time.monotonic() - now)
         for key in state.running:
             self._begun.setdefault(key, now)
         behind: dict[str, float] = defaultdict(float)
@@ -56,7 +64,7 @@ class Estimate:
             artifact = state.plan.artifacts[key]
             share = min(now - self._begun[key], 0.95 * self._of(artifact))
             behind[artifact.kind] += share / self._parallel(len(state.running))
-        return sum(max(seconds - behind[kind], 0.0) for kind, seconds in self.wall(state).items())
+        return sum(max(seconds - behind[kind], 0.0) for kind, seconds in self._wall.items())
 
 
 def measured_factor(state: ExecutionState, kind: type[Artifact]) -> float:

@@ -92,7 +92,7 @@ class _Execution:
             while self._stop.number is None and not state.finished():
                 if not state.finished(Place.TRIAL):
                     self._train()
-                while self._pool.busy or (self._stop.number is None and state.ready(Place.ACTOR)):
+                while self._pool.busy or (self._stop.number is None and state.has_ready(Place.ACTOR)):
                     self._step(timeout_s=0.2)
             self._watcher.refresh(self._pool.snapshot, final=True)
             self._record_failures()
@@ -169,8 +169,13 @@ class _Execution:
         self._watcher.refresh(self._pool.snapshot)
 
     def _record_failures(self) -> None:
-        """Note in the table ``provenance`` which artifacts failed and why; a later success replaces the row."""
+        """Note in the table ``provenance`` which artifacts failed by themselves, why, and which runs wait for each.
+
+        A later success replaces the row.
+        """
         for key, failure in self._state.failures.items():
+            if not self._state.is_cause(key):
+                continue
             manifest = Manifest.begin(self._state.plan.artifacts[key], "", 0)
             manifest = dataclasses.replace(manifest, label=failure.name)
             manifest.record(self._state.store, failure.reason, self._state.waiting_runs(key))

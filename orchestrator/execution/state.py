@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.artifacts import KINDS, Artifact
@@ -12,6 +14,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
 from results.result_store import ResultStore
 
+OPEN = ("waiting", "running")
 RUN_TABLES = ("episodes", "curves", "runs")
 """Tables that hold a file per run: a run is complete where all do."""
 
@@ -30,7 +33,11 @@ class Failure:
 
 
 class ExecutionState:
-    """The missing part of a plan as it is being made. Single-threaded: only the driver touches it."""
+    """The missing part of a plan as it is being made. Single-threaded: only the driver touches it.
+
+    Every change costs what it touches, however large the plan is: the artifacts that need one are listed with it, each
+    has a count of the inputs that it waits for, and those that wait for none are kept in plan order.
+    """
 
     def __init__(self, plan: Plan, store: Store, wanted: Iterable[Artifact] = ()) -> None:
         """``wanted``: artifacts that are needed even if no run asks for them."""
@@ -40,40 +47,85 @@ class ExecutionState:
         results = ResultStore(store.results)
         written = set.intersection(*(set(results.keys(table)) for table in RUN_TABLES))
         self.missing_runs = {key: run for key, run in plan.runs.items() if key not in written}
-        self.missing = self._closure(wanted)
         self.running: set[str] = set()
         self.made: set[str] = set()
         self.failures: dict[str, Failure] = {}
+        self._positions = {key: position for position, key in enumerate(plan.artifacts)}
+        self._order = list(plan.artifacts.values())
+        self._needed_by: dict[str, list[Artifact]] = defaultdict(list)
+        self._waits_for: dict[str, int] = {}
+        self._ready: dict[Place, list[int]] = {place: [] for place in Place}
+        self._counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+        self._open: Counter[Place] = Counter()
+        self.missing: dict[str, Artifact] = {}
+        self._miss(self._closure(wanted))
 
     def _closure(self, wanted: Iterable[Artifact]) -> dict[str, Artifact]:
         """Missing artifacts that a missing run needs, in plan order; what only made artifacts needed stays out."""
-        missing: set[str] = set()
+        found: set[str] = set()
         stack = [*wanted, *(artifact for run in self.missing_runs.values() for artifact in run.needs)]
         while stack:
             artifact = stack.pop()
-            if artifact.key not in missing and artifact.key not in self._stored:
-                missing.add(artifact.key)
+            if artifact.key not in found and not self.is_there(artifact):
+                found.add(artifact.key)
                 stack.extend(artifact.inputs)
-        return {key: artifact for key, artifact in self.plan.artifacts.items() if key in missing}
+        return {artifact.key: artifact for artifact in self._order if artifact.key in found}
+
+    def _miss(self, found: Mapping[str, Artifact]) -> None:
+        """From now on these artifacts, in plan order, are to be made."""
+        for key, artifact in found.items():
+            if key in self.missing:
+                continue
+            self.missing[key] = artifact
+            self._counts[artifact.kind]["waiting"] += 1
+            self._open[artifact.place] += 1
+            inputs = {parent.key for parent in artifact.inputs}
+            for parent in inputs:
+                self._needed_by[parent].append(artifact)
+            self._waits_for[key] = sum(not self.is_there(self.plan.artifacts[parent]) for parent in inputs)
+            self._make_ready(artifact)
+
+    def _make_ready(self, artifact: Artifact) -> None:
+        """Put an artifact that waits for nothing among those that may be started."""
+        if self._status(artifact.key) == "waiting" and not self._waits_for[artifact.key]:
+            insort(self._ready[artifact.place], self._positions[artifact.key])
+
+    def _make_unready(self, artifact: Artifact) -> None:
+        places, position = self._ready[artifact.place], self._positions[artifact.key]
+        index = bisect_left(places, position)
+        if index < len(places) and places[index] == position:
+            del places[index]
+
+    def _status(self, key: str) -> str:
+        """Status of an artifact that was missing at the start, or since."""
+        found = (("made", self.made), ("failed", self.failures), ("running", self.running))
+        return next((name for name, keys in found if key in keys), "waiting")
+
+    def _turn(self, artifact: Artifact, before: str, after: str) -> None:
+        """Count an artifact under another status; open are those that are neither made nor have failed."""
+        self._counts[artifact.kind][before] -= 1
+        self._counts[artifact.kind][after] += 1
+        self._open[artifact.place] += (after in OPEN) - (before in OPEN)
 
     def counts(self, kind: str) -> dict[str, int]:
         """Number of artifacts of a kind that are stored (from before), made, running, failed, waiting."""
-        missing = [key for key, artifact in self.missing.items() if artifact.kind == kind]
-        made = sum(key in self.made for key in missing)
-        running = sum(key in self.running for key in missing)
-        failed = sum(key in self.failures for key in missing)
-        waiting = len(missing) - made - running - failed
-        stored = self.plan.sizes[kind] - len(missing)
-        return {"stored": stored, "made": made, "running": running, "failed": failed, "waiting": waiting}
+        counted = self._counts[kind]
+        named = {name: counted[name] for name in ("made", "running", "failed", "waiting")}
+        return {"stored": self.plan.sizes[kind] - sum(named.values()), **named}
 
-    def ready(self, place: Place) -> list[Artifact]:
-        """Missing artifacts that are made there, whose inputs are there and that nobody works on."""
-        return [artifact for artifact in self.missing.values() if artifact.place is place and self._is_ready(artifact)]
+    def has_ready(self, place: Place) -> bool:
+        """Whether any artifact can be started there now."""
+        return bool(self._ready[place])
 
-    def _is_ready(self, artifact: Artifact) -> bool:
-        key = artifact.key
-        idle = key not in self.running and key not in self.made and key not in self.failures
-        return idle and all(self.is_there(parent) for parent in artifact.inputs)
+    def ready(self, place: Place) -> Iterator[Artifact]:
+        """Missing artifacts that are made there, whose inputs are there and that nobody works on, in plan order.
+
+        They may be started, and others may become ready, while one goes through them.
+        """
+        positions, last = self._ready[place], -1
+        while (index := bisect_right(positions, last)) < len(positions):
+            last = positions[index]
+            yield self._order[last]
 
     def is_there(self, artifact: Artifact) -> bool:
         """Whether an artifact is whole."""
@@ -81,39 +133,60 @@ class ExecutionState:
 
     def start(self, key: str) -> None:
         """Note that somebody makes an artifact."""
+        artifact = self.missing[key]
+        self._make_unready(artifact)
         self.running.add(key)
-
-    def lose(self, key: str) -> None:
-        """Note that an artifact is not there after all: it, and whatever it needs and is gone, is to be made again."""
-        self._stored.discard(key)
-        self.made.discard(key)
-        back = self._closure([self.plan.artifacts[key]])
-        again = {*self.missing, *back}
-        self.missing = {known: artifact for known, artifact in self.plan.artifacts.items() if known in again}
-        for known, artifact in back.items():
-            failed = next((parent.key for parent in artifact.inputs if parent.key in self.failures), None)
-            if failed is not None and known not in self.failures:
-                self.fail(known, f"needs {self.plan.name(failed)}, which failed")
+        self._turn(artifact, "waiting", "running")
 
     def release(self, key: str) -> None:
         """Put an artifact back into the queue: whoever made it is gone."""
         self.running.discard(key)
+        if key not in self.failures:
+            self._turn(self.missing[key], "running", "waiting")
+            self._make_ready(self.missing[key])
 
     def finish(self, key: str) -> list[Run]:
         """Note that an artifact is there now; the runs that this completes."""
+        self._turn(self.missing[key], self._status(key), "made")
         self.running.discard(key)
         self.made.add(key)
+        for other in self._needed_by[key]:
+            self._waits_for[other.key] -= 1
+            self._make_ready(other)
         users = (self.missing_runs.get(run) for run in self.plan.users[key])
         return [run for run in users if run is not None and self.complete(run)]
 
+    def lose(self, key: str) -> None:
+        """Note that an artifact is not there after all: it, and whatever it needs and is gone, is to be made again."""
+        artifact = self.plan.artifacts[key]
+        if key in self.made:
+            self.made.discard(key)
+            self._turn(artifact, "made", "waiting")
+            self._make_ready(artifact)
+        self._stored.discard(key)
+        for other in self._needed_by[key]:
+            self._waits_for[other.key] += 1
+            self._make_unready(other)
+        back = self._closure([artifact])
+        self._miss(back)
+        for known in back:
+            failed = next((parent for parent in self.plan.artifacts[known].inputs if parent.key in self.failures), None)
+            if failed is not None and known not in self.failures:
+                self.fail(known, _needs(self.plan.name(failed.key)))
+
     def fail(self, key: str, reason: str) -> None:
         """Note a failure, and that everything which needs the artifact cannot be made now."""
-        self.running.discard(key)
-        name = self.plan.name(key)
-        self.failures[key] = Failure(name, reason)
-        for other, artifact in self.missing.items():
-            if other not in self.failures and any(parent.key == key for parent in artifact.inputs):
-                self.fail(other, f"needs {name}, which failed")
+        waiting = deque([(key, reason)])
+        while waiting:
+            key, reason = waiting.popleft()
+            if (status := self._status(key)) not in OPEN:
+                continue
+            artifact, name = self.missing[key], self.plan.name(key)
+            self._turn(artifact, status, "failed")
+            self._make_unready(artifact)
+            self.running.discard(key)
+            self.failures[key] = Failure(name, reason)
+            waiting.extend((other.key, _needs(name)) for other in self._needed_by[key])
 
     def is_cause(self, key: str) -> bool:
         """Whether a failed artifact failed by itself, and not for want of another one."""
@@ -121,12 +194,13 @@ class ExecutionState:
 
     def waiting_runs(self, key: str) -> list[str]:
         """Keys of the runs that cannot be measured while an artifact is missing."""
-        behind, found = {key}, dict[str, None]()
-        for other, artifact in self.plan.artifacts.items():  # in plan order: inputs come first
-            if other in behind or any(parent.key in behind for parent in artifact.inputs):
-                behind.add(other)
-                found.update(dict.fromkeys(run for run in self.plan.users[other] if run in self.missing_runs))
-        return list(found)
+        behind, stack = {key}, [key]
+        while stack:
+            new = {other.key for other in self._needed_by[stack.pop()]} - behind
+            behind |= new
+            stack.extend(new)
+        users = (run for other in sorted(behind, key=self._positions.__getitem__) for run in self.plan.users[other])
+        return list(dict.fromkeys(run for run in users if run in self.missing_runs))
 
     def complete(self, run: Run) -> bool:
         """Whether everything that a run is made of is there."""
@@ -134,7 +208,8 @@ class ExecutionState:
 
     def finished(self, place: Place | None = None) -> bool:
         """Whether nothing is left to start or to wait for, there or anywhere."""
-        return all(
-            (place is not None and artifact.place is not place) or key in self.made or key in self.failures
-            for key, artifact in self.missing.items()
-        )
+        return not (self._open.total() if place is None else self._open[place])
+
+
+def _needs(name: str) -> str:
+    return f"needs {name}, which failed"

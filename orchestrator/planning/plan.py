@@ -38,6 +38,7 @@ class Plan:
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     cells: dict[str, dict[str, Json]] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
 
     def add(self, artifact: A) -> A:
         """Plan an artifact and whatever it is made of; the one that is planned already, where its key is."""
@@ -75,6 +76,11 @@ class Plan:
 
     def name(self, key: str) -> str:
         """Label of an artifact with the values of the grid that it belongs to, as far as its runs agree on them."""
+        if key not in self._names:
+            self._names[key] = self._name(key)
+        return self._names[key]
+
+    def _name(self, key: str) -> str:
         cells = [self.cells[run] for run in self.users[key]]
         first = cells[0] if cells else {}
         common = {name: value for name, value in first.items() if all(cell.get(name) == value for cell in cells)}
