@@ -2,6 +2,7 @@
 
 python -m hypogen.zoo list                    # what there is, and how good it is
 python -m hypogen.zoo train cheetah-speed     # make it again from nothing; the same command goes on after a kill
+python -m hypogen.zoo exchange walker-length  # give each spec the best of all its experts
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Card:
         unrounded: Mean returns ``[S]`` of the same episodes with the weights before they were rounded to ``stored``;
             empty where they were not.
         cpu_seconds: Processor time of the training, all its parts and threads added up; None where it was not noted.
+        exchanged: Specs that another spec's expert serves (``hypogen.experts.exchange``).
     """
 
     benchmark: str
@@ -82,6 +84,7 @@ class Card:
     stored: Literal["float32", "float16"] = "float32"
     unrounded: tuple[float, ...] = ()
     cpu_seconds: float | None = None
+    exchanged: int = 0
 
     @property
     def name(self) -> str:

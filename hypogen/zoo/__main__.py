@@ -21,6 +21,7 @@ from hypogen import zoo
 from hypogen.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from hypogen.errors import did_you_mean
 from hypogen.experts import RECIPES, Experts, resolve, train
+from hypogen.experts.exchange import exchange
 from hypogen.provenance import surroundings
 from hypogen.rollouts import rollout
 from hypogen.simulators import MUJOCO
@@ -98,6 +99,34 @@ def train_(
     )
     zoo.add(experts, card, root)
     typer.echo(f"\n{page(card)}")
+
+
+@app.command("exchange")
+def exchange_(name: str, threads: Annotated[int, typer.Option(min=1, help="threads of the physics")] = 2) -> None:
+    """Give every spec the best of all experts called NAME; the zoo keeps what is there unless that is better."""
+    torch.set_num_threads(1)
+    try:
+        card, before = zoo.card(name), zoo.load(name)
+    except ValueError as error:
+        _refuse(str(error))
+    start, cpu_start = time.monotonic(), time.process_time()
+    experts, chosen = exchange(card.benchmark, before, card.seed, threads)
+    measured = measure(card.benchmark, experts, card.seed)
+    moved = int((chosen != np.arange(len(chosen))).sum())
+    change = f"{moved} of {len(chosen)} specs, {np.mean(card.returns):.2f} -> {np.mean(measured['returns']):.2f}"
+    if np.mean(measured["returns"]) <= np.mean(card.returns):
+        typer.echo(f"{name}: nothing is gained, and nothing changed ({change})")
+        return
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+    card = dataclasses.replace(
+        card,
+        **measured,
+        exchanged=moved,
+        seconds=card.seconds + seconds,
+        cpu_seconds=None if card.cpu_seconds is None else card.cpu_seconds + cpu_seconds,
+    )
+    zoo.add(experts, card)
+    typer.echo(f"{name}: {change}")
 
 
 def _trainable(name: str) -> Benchmark:
@@ -193,7 +222,7 @@ def page(card: zoo.Card) -> str:
         f"Mean return {np.mean(card.returns):.2f} over {len(card.returns)} specs (lowest {min(card.returns):.2f}), "
         f"{card.episodes} fresh episodes each. Recipe `{card.recipe}`, {card.settings['updates']:,} updates, seed "
         f"{card.seed}, {card.seconds / 60:.0f} minutes{_cpu(card)} on {card.machine}; commit "
-        f"{str(card.git_commit)[:9]}.{_stored(card)}",
+        f"{str(card.git_commit)[:9]}.{_exchanged(card)}{_stored(card)}",
         "",
         f"| {names} | return | deviation |",
         "| ---: | ---: | ---: |",
@@ -205,6 +234,10 @@ def page(card: zoo.Card) -> str:
 
 def _cpu(card: zoo.Card) -> str:
     return "" if card.cpu_seconds is None else f" ({card.cpu_seconds / 60:.0f} of the processor)"
+
+
+def _exchanged(card: zoo.Card) -> str:
+    return f" Then exchanged: {card.exchanged} specs are served by another spec's expert." if card.exchanged else ""
 
 
 def _stored(card: zoo.Card) -> str:
