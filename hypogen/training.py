@@ -43,6 +43,8 @@ class TrainingSettings:
         no limit (the paper).
     value_weight, td_weight: weights of the Q head's two losses beside the action loss.
     precision: "float32", or "bfloat16" for autocast on hardware that gains from it.
+    seed: number of the training's own draws, initial weights and order of the samples: with other seeds, the same
+        training again (ours).
     log_every: epochs between two rows of the curve; the last epoch always has one.
     checkpoint_every_s: seconds between two checkpoints, checked after each epoch.
 
@@ -60,13 +62,14 @@ class TrainingSettings:
     value_weight: float = 0.01
     td_weight: float = 0.01
     precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
     log_every: int = 1
     checkpoint_every_s: float = 120.0
 
     def __post_init__(self) -> None:
         require(self, whole(1), "epochs", "batch_size", "log_every")
         require(self, whole(1).or_null(), "specs_per_batch")
-        require(self, whole(0), "warmup_steps")
+        require(self, whole(0), "warmup_steps", "seed")
         require(self, POSITIVE, "learning_rate")
         require(self, POSITIVE.or_null(), "max_gradient_norm")
         at_most_the_first = Rule(

@@ -11,7 +11,7 @@ sides AS (FROM measured WHERE method IN ($a, $b) AND coalesce(benchmark = $bench
 pairs AS (
     SELECT a.* EXCLUDE (run, method, few_shot, parameters, settings, outcomes, success, failed, length, score),
         beyond(a.settings, b.settings) AS settings_a, beyond(b.settings, a.settings) AS settings_b,
-        {split: a.split, a: a.outcomes, b: b.outcomes} AS pair
+        {split: a.split, run_a: a.run, run_b: b.run, spec: a.spec_index::VARCHAR, a: a.outcomes, b: b.outcomes} AS pair
     FROM sides AS a JOIN sides AS b
         USING (benchmark, spec_index, expert_recipe, expert, split_kind, train_specs, test_specs, seed)
     WHERE a.method = $a AND b.method = $b
@@ -23,7 +23,7 @@ pairs AS (
         AND agree(a.settings, b.settings)
 ),
 compared AS (
-    SELECT * EXCLUDE (split, spec_index, pair), compare(list(pair ORDER BY split, spec_index)) AS comparison
+    SELECT * EXCLUDE (split, spec_index, pair), compare(list(pair ORDER BY split, spec_index, pair.run_a, pair.run_b)) AS comparison
     FROM pairs
     GROUP BY ALL
 )

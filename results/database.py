@@ -16,10 +16,13 @@ from results.statistics import Comparison, Headroom, Summary, compare, headroom,
 
 _FOLDER = Path(__file__).parent
 _DEFINITIONS = ("dimensions.sql", "macros.sql")
-_SCORE = "STRUCT(split BIGINT, mean DOUBLE, deviation DOUBLE, episodes BIGINT, in_distribution BOOLEAN)"
-_PAIR = "STRUCT(split BIGINT, a DOUBLE[], b DOUBLE[])"
-_BETWEEN = "STRUCT(split BIGINT, method DOUBLE, nearest DOUBLE, expert DOUBLE)"
-_TYPES = {int: "BIGINT", bool: "BOOLEAN"}
+_SCORE = (
+    "STRUCT(split BIGINT, run VARCHAR, spec VARCHAR, mean DOUBLE, deviation DOUBLE, episodes BIGINT, "
+    "in_distribution BOOLEAN)"
+)
+_PAIR = "STRUCT(split BIGINT, run_a VARCHAR, run_b VARCHAR, spec VARCHAR, a DOUBLE[], b DOUBLE[])"
+_BETWEEN = "STRUCT(split BIGINT, run VARCHAR, spec VARCHAR, method DOUBLE, nearest DOUBLE, expert DOUBLE)"
+_TYPES = {int: "BIGINT", int | None: "BIGINT", bool: "BOOLEAN"}
 # The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
 # to read or to write, and no statement can undo it. Replacement scans would resolve names to Python's own variables.
 _LOCK = """

@@ -101,7 +101,7 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
     )
     SELECT asked.* EXCLUDE (in_distribution), outcomes, success, failed, length,
         {
-            split: split, mean: CASE WHEN ends_with(measure, '_std') THEN deviation ELSE mean END, deviation: deviation,
+            split: split, run: run, spec: spec_index::VARCHAR, mean: CASE WHEN ends_with(measure, '_std') THEN deviation ELSE mean END, deviation: deviation,
             episodes: episodes, in_distribution: in_distribution
         } AS score
     FROM asked JOIN rolled_out USING (run, spec_index)
@@ -134,7 +134,8 @@ CREATE MACRO paired_scores(name, measure := 'return', part := 'test', succeeded 
         HAVING count(*) = 2
     )
     SELECT measured.* EXCLUDE (conditions, worth), CASE WHEN nearest IS NOT NULL THEN
-            {split: measured.split, method: worth, nearest: nearest.worth, expert: own.worth} END AS pair
+            {split: measured.split, run: measured.run, spec: measured.spec_index::VARCHAR, method: worth,
+                nearest: nearest.worth, expert: own.worth} END AS pair
     FROM measured LEFT JOIN bounds ON measured.benchmark = bounds.benchmark
         AND measured.expert_recipe = bounds.expert_recipe AND measured.expert = bounds.expert
         AND measured.split_kind = bounds.split_kind AND measured.split IS NOT DISTINCT FROM bounds.split
@@ -187,8 +188,9 @@ CREATE MACRO beside(summary, paper, paper_std, failed, room) AS {
     low_95: summary.low_95, high_95: summary.high_95,
     headroom: room.headroom, headroom_low_95: room.headroom_low_95, headroom_high_95: room.headroom_high_95,
     headroom_unclear: room.headroom_unclear,
-    std_episodes: summary.std_episodes, std_specs: summary.std_specs, std_splits: summary.std_splits,
-    paper_std: paper_std, failed: failed, splits: summary.splits, specs: summary.specs, episodes: summary.episodes
+    std_episodes: summary.std_episodes, std_specs: summary.std_specs, std_seeds: summary.std_seeds,
+    std_splits: summary.std_splits, paper_std: paper_std, failed: failed, splits: summary.splits, seeds: summary.seeds,
+    specs: summary.specs, episodes: summary.episodes
 };
 
 -- A table of the paper with a row per benchmark and method: every row of ours on its benchmarks, and what only the paper has.
@@ -227,15 +229,15 @@ CREATE MACRO probed(name) AS TABLE (
     ),
     averaged AS (
         SELECT chosen.* EXCLUDE (run, split), metric, epoch, last,
-            summarise(list({split: NULL, mean: value, deviation: NULL, episodes: 0, in_distribution: true}
-                ORDER BY split, run)) AS over_runs
+            summarise(list({split: NULL, run: NULL, spec: run, mean: value, deviation: NULL, episodes: 0,
+                in_distribution: true} ORDER BY split, run)) AS over_runs
         FROM chosen_runs(name) AS chosen JOIN points USING (run)
         GROUP BY ALL
     )
     SELECT * EXCLUDE (over_runs), {
             mean: over_runs.mean, low_95: over_runs.low_95, high_95: over_runs.high_95,
-            std_episodes: NULL, std_specs: NULL, std_splits: over_runs.std_specs,
-            splits: over_runs.specs, specs: NULL, episodes: NULL
+            std_episodes: NULL, std_specs: NULL, std_seeds: NULL, std_splits: over_runs.std_specs,
+            splits: over_runs.specs, seeds: NULL, specs: NULL, episodes: NULL
         } AS summary
     FROM averaged
 );

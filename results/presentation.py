@@ -26,7 +26,7 @@ _CONDITIONS = (
 )
 _SETTINGS = ("settings", "settings_a", "settings_b")
 _HEADROOM = ("headroom", "headroom_low_95", "headroom_high_95")
-_ONLY_WHERE_THERE = ("few_shot", "paper_std", "failed", "headroom_unclear", *_SETTINGS)
+_ONLY_WHERE_THERE = ("std_seeds", "seeds", "few_shot", "paper_std", "failed", "headroom_unclear", *_SETTINGS)
 _BESIDE = ("ours", "paper", "difference", "paper_std", "failed", "ours_relative", "paper_relative")
 _LEVELS = ("experts", "nearest", "best_mean")
 _SHARES = ("ratio", "improvement", "improvement_low_95", "improvement_high_95", *_HEADROOM, "share")
@@ -41,6 +41,7 @@ _LEGEND = {
     "headroom to measure (-).",
     "std_episodes": "std_episodes, std_specs, std_splits: sample deviation over a spec's episodes, "
     "over a split's specs, over splits.",
+    "std_seeds": "std_seeds: sample deviation over a split's training seeds.",
     "low_95": "low_95, high_95: 95 % bootstrap interval of {1}.",
     "in_mean": "in_mean, out_mean: specs in and out of distribution.",
     "improvement": "improvement: probability that an episode of a beats one of b on its spec, a tie counting half.",

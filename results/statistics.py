@@ -1,4 +1,8 @@
-"""Means, deviations and intervals of returns, in the order: a spec's episodes, then specs, then splits.
+"""Means, deviations and intervals of returns, in the order: a spec's episodes, specs, training seeds, splits.
+
+An interval is a percentile bootstrap over all that was drawn by chance: splits are drawn again, and within each its
+training seeds and its specs. The specs that one split tests are the same for all seeds, so seeds and specs are drawn
+crosswise. A spec's mean carries the chance of its episodes already.
 
 All deviations are sample deviations (ddof = 1): the deviation of a single number is not zero, there is none (None).
 """
@@ -21,38 +25,44 @@ class Summary(TypedDict):
     mean: float | None  # mean of the splits' means, each a mean of its specs' means
     std_episodes: float | None  # over a spec's episodes; averaged over specs, then splits
     std_specs: float | None  # over a split's specs' means; averaged over splits
+    std_seeds: float | None  # over the means of a split's training seeds; averaged over splits
     std_splits: float | None  # over the splits' means
-    low_95: float | None  # 95 % bootstrap interval of the mean, stratified by split
+    low_95: float | None  # 95 % bootstrap interval of the mean
     high_95: float | None
     in_mean: float | None  # the mean of the specs in distribution
     out_mean: float | None  # the mean of those out of it
     splits: int
-    specs: int  # specs rolled out; one that is tested in two splits counts twice
+    seeds: int | None  # training seeds, of the split with the most; None where each has one
+    specs: int  # specs rolled out; one that is tested in two splits counts twice, one of two seeds once
     episodes: int
 
 
 def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
-    """Statistics of `scores`, one per spec and split (and run): `split` (None is a split too), `mean` and `deviation`
-    (None for one episode) over the spec's episodes, number of `episodes`, `in_distribution`. A score whose mean is
-    None, of a spec without an episode that counts, is left out."""
+    """Statistics of `scores`, one per split, run and spec: `split` (None is a split too), `run` (one training seed),
+    `spec`, `mean` and `deviation` (None for one episode) over the spec's episodes, number of `episodes`,
+    `in_distribution`. A score whose mean is None, of a spec without an episode that counts, is left out."""
     scores = [score for score in scores if score["mean"] is not None]
     means = np.array([score["mean"] for score in scores], dtype=np.float64)
     within = np.array([score["in_distribution"] for score in scores], dtype=bool)
     deviations = np.array([np.nan if score["deviation"] is None else score["deviation"] for score in scores])
     known = np.array([score["deviation"] is not None for score in scores], dtype=bool)
-    strata = _strata([score["split"] for score in scores])
-    low, high = stratified_interval(means, strata)
+    strata = _numbers([score["split"] for score in scores])
+    cells = _cells(scores, ("run",), means[:, None])
+    seeds = [_seed_means(of_split) for of_split in cells]
+    low, high = interval(cells)
     return Summary(
         mean=stratified_mean(means, strata),
         std_episodes=stratified_mean(deviations[known], strata[known]),
-        std_specs=_average([_deviation(group) for group in _groups(means, strata)]),
+        std_specs=_average([_average([_deviation(run[~np.isnan(run)]) for run in c[:, 0, :, 0]]) for c in cells]),
+        std_seeds=_average([_deviation(of_split) for of_split in seeds]),
         std_splits=_deviation(np.array([group.mean() for group in _groups(means, strata)])),
         low_95=low,
         high_95=high,
         in_mean=stratified_mean(means[within], strata[within]),
         out_mean=stratified_mean(means[~within], strata[~within]),
-        splits=len(set(strata.tolist())),
-        specs=len(scores),
+        splits=len(cells),
+        seeds=max((len(of_split) for of_split in seeds), default=1) if any(len(s) > 1 for s in seeds) else None,
+        specs=sum(of_split.shape[2] for of_split in cells),
         episodes=sum(score["episodes"] for score in scores),
     )
 
@@ -63,7 +73,7 @@ class Comparison(TypedDict):
     mean_a: float | None
     mean_b: float | None
     ratio: float | None  # of the means, a to b
-    difference: float | None  # a - b, with its 95 % bootstrap interval, stratified by split: pairs are drawn together
+    difference: float | None  # a - b, with its 95 % bootstrap interval: both are drawn on the same specs
     low_95: float | None
     high_95: float | None
     improvement: float | None  # probability that an episode of a beats one of b on the same spec, and its interval
@@ -75,17 +85,21 @@ class Comparison(TypedDict):
 
 
 def compare(pairs: Sequence[Mapping[str, Any]]) -> Comparison:
-    """Statistics of `pairs`, one per split and spec: `split`, and the episodes' outcomes of both methods, `a` and `b`.
+    """Statistics of `pairs`, one per split, training seed of a (`run_a`) and of b (`run_b`), and `spec`: the episodes'
+    outcomes of both methods, `a` and `b`.
 
     The probability of improvement is rliable's (Agarwal et al. 2021, after Mann and Whitney), with specs as tasks and
-    episodes as runs; the interval here is over specs, within their splits, as in `stratified_interval`.
+    episodes as runs. The seeds of both methods are drawn again, each on its own.
     """
     a, b = (np.array([np.mean(pair[side]) for pair in pairs], dtype=np.float64) for side in ("a", "b"))
     chances = np.array([improvement(pair["a"], pair["b"]) for pair in pairs], dtype=np.float64)
-    strata = _strata([pair["split"] for pair in pairs])
+    strata = _numbers([pair["split"] for pair in pairs])
     mean_a, mean_b = stratified_mean(a, strata), stratified_mean(b, strata)
-    low, high = stratified_interval(a - b, strata)
-    least, most = stratified_interval(chances, strata)
+    sides = ("run_a", "run_b")
+    low, high = interval(_cells(pairs, sides, (a - b)[:, None]))
+    least, most = interval(_cells(pairs, sides, chances[:, None]))
+    specs = [(pair["split"], pair.get("spec", number)) for number, pair in enumerate(pairs)]
+    of_a = {(spec, pair.get("run_a")): len(pair["a"]) for spec, pair in zip(specs, pairs, strict=True)}
     return Comparison(
         mean_a=mean_a,
         mean_b=mean_b,
@@ -97,8 +111,8 @@ def compare(pairs: Sequence[Mapping[str, Any]]) -> Comparison:
         improvement_low_95=least,
         improvement_high_95=most,
         splits=len(set(strata.tolist())),
-        pairs=len(pairs),
-        episodes=sum(len(pair["a"]) for pair in pairs),
+        pairs=len(set(specs)),
+        episodes=sum(of_a.values()),
     )
 
 
@@ -106,14 +120,14 @@ class Headroom(TypedDict):
     """How far a method gets from the nearest training spec's expert (0) to the spec's own expert (1)."""
 
     headroom: float | None  # (method - nearest) / (expert - nearest), a ratio of means
-    headroom_low_95: float | None  # its 95 % bootstrap interval: splits are drawn again, and specs within them
+    headroom_low_95: float | None  # its 95 % bootstrap interval
     headroom_high_95: float | None
     headroom_unclear: bool  # the 95 % interval of expert - nearest is not above 0: then there is no headroom to measure
 
 
 def headroom(pairs: Sequence[Mapping[str, Any]]) -> Headroom:
-    """Headroom of a method over `pairs`, one per split and spec (and run): `split`, and the scores of the `method`, of
-    `nearest` and of the `expert`, where more is better. A pair that lacks a score (None) is left out.
+    """Headroom of a method over `pairs`, one per split, run and spec: `split`, `run`, `spec`, and the scores of the
+    `method`, of `nearest` and of the `expert`, where more is better. A pair that lacks a score (None) is left out.
 
     Means are those of `stratified_mean`. Numerator and denominator come from the same draws, which also tell
     whether the denominator is clearly positive.
@@ -122,8 +136,8 @@ def headroom(pairs: Sequence[Mapping[str, Any]]) -> Headroom:
     method, nearest, expert = (
         np.array([pair[side] for pair in known], dtype=np.float64) for side in ("method", "nearest", "expert")
     )
-    strata = _strata([pair["split"] for pair in known])
-    gained, lead = _resampled_means(np.stack([method - nearest, expert - nearest], axis=-1), strata).T
+    strata = _numbers([pair["split"] for pair in known])
+    gained, lead = _resampled_means(_cells(known, ("run",), np.stack([method - nearest, expert - nearest], axis=-1))).T
     if not len(lead) or np.quantile(lead, 0.025) <= 0:
         return Headroom(headroom=None, headroom_low_95=None, headroom_high_95=None, headroom_unclear=True)
     mean_gained, mean_lead = (stratified_mean(side - nearest, strata) for side in (method, expert))
@@ -139,23 +153,57 @@ def headroom(pairs: Sequence[Mapping[str, Any]]) -> Headroom:
     )
 
 
-def _resampled_means(
-    values: Values, strata: NDArray[np.int64], repetitions: int = REPETITIONS, seed: int = 0
-) -> Values:
-    """Bootstrap means [R, K] of rows `values` [N, K]: as many strata as there are, drawn again, and of each its rows.
+def _cells(rows: Sequence[Mapping[str, Any]], runs: Sequence[str], values: Values) -> list[Values]:
+    """Per split, `values` [N, K] of its rows as an array [A, B, S, K]: of its runs (of method a, and of b where `runs`
+    names two columns) and its specs, each in order of appearance; NaN where there is none. A row that names no spec is
+    of one of its own."""
+    strata, found = _numbers([row["split"] for row in rows]), []
+    for stratum in np.unique(strata):
+        places = np.flatnonzero(strata == stratum)
+        axes = [_numbers([rows[place].get(name) for place in places]) for name in (*runs, "b")[:2]]
+        axes.append(_numbers([rows[place].get("spec", place) for place in places]))
+        cells = np.full((*(axis.max() + 1 for axis in axes), values.shape[1]), np.nan)
+        cells[tuple(axes)] = values[places]
+        found.append(cells)
+    return found
+
+
+def _seed_means(cells: Values) -> Values:
+    """Mean of each training seed [A] over its specs."""
+    return np.array([run[~np.isnan(run)].mean() for run in cells[:, 0, :, 0]])
+
+
+def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, seed: int = 0) -> Values:
+    """Bootstrap means [R, K] of cells [A, B, S, K] per split: as many splits as there are, drawn again, and of each its
+    runs and specs.
 
     R is 0 where there is nothing to draw from: one value, or none.
     """
-    groups = [values[strata == stratum] for stratum in np.unique(strata)]
-    if len(values) < 2:
-        return np.empty((0, values.shape[1]))
+    if sum(of_split[..., 0].size for of_split in cells) < 2:
+        return np.empty((0, cells[0].shape[-1] if cells else 2))
     random = np.random.default_rng(seed)
-    drawn = random.integers(len(groups), size=(repetitions, len(groups)))
-    means = np.empty((*drawn.shape, values.shape[1]))
-    for stratum, group in enumerate(groups):
-        places = drawn == stratum
-        means[places] = group[random.integers(len(group), size=(int(places.sum()), len(group)))].mean(axis=1)
+    drawn = random.integers(len(cells), size=(repetitions, len(cells)))
+    means = np.empty((*drawn.shape, cells[0].shape[-1]))
+    for number, of_split in enumerate(cells):
+        places = drawn == number
+        a, b, specs = (random.integers(size, size=(int(places.sum()), size)) for size in of_split.shape[:3])
+        chosen = of_split[a[:, :, None, None], b[:, None, :, None], specs[:, None, None, :]]
+        means[places] = (np.nanmean if np.isnan(of_split).any() else np.mean)(chosen, axis=(1, 2, 3))
     return means.mean(axis=1)
+
+
+def interval(
+    cells: Sequence[Values], level: float = 0.95, repetitions: int = REPETITIONS, seed: int = 0
+) -> tuple[float | None, float | None]:
+    """Percentile bootstrap interval of the mean of the splits' means, of cells [A, B, S, 1] per split.
+
+    The same values in the same order give the same interval. (None, None) where there is nothing to draw from.
+    """
+    means = _resampled_means(cells, repetitions, seed)
+    if not len(means):
+        return None, None
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def improvement(a: Sequence[float], b: Sequence[float]) -> float:
@@ -169,31 +217,10 @@ def stratified_mean(values: Values, strata: NDArray[np.int64]) -> float | None:
     return _average([float(group.mean()) for group in _groups(values, strata)])
 
 
-def stratified_interval(
-    values: Values,
-    strata: NDArray[np.int64],
-    level: float = 0.95,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
-) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval of `stratified_mean`: values are drawn again within their stratum, strata stay.
-
-    The method of rliable's `StratifiedBootstrap` with splits as tasks and specs as runs, for strata of any sizes. The
-    same values in the same order give the same interval. (None, None) where no stratum has two values to draw from.
-    """
-    groups = _groups(values, strata)
-    if all(len(group) < 2 for group in groups):
-        return None, None
-    random = np.random.default_rng(seed)
-    draws = [group[random.integers(len(group), size=(repetitions, len(group)))].mean(axis=1) for group in groups]
-    low, high = np.quantile(np.mean(draws, axis=0), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _strata(splits: Sequence[int | None]) -> NDArray[np.int64]:
-    """Number of each split, from 0, in order of appearance."""
-    numbers: dict[int | None, int] = {}
-    return np.array([numbers.setdefault(split, len(numbers)) for split in splits], dtype=np.int64)
+def _numbers(names: Sequence[object]) -> NDArray[np.int64]:
+    """Number of each name (None is one, too), from 0, in order of appearance."""
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def _groups(values: Values, strata: NDArray[np.int64]) -> list[Values]:

@@ -205,9 +205,12 @@ def span(specs: Specs) -> str:
 
 
 def settings_content(settings: object) -> Content:
-    """A settings dataclass without the fields that change how often it speaks or saves, not what it makes."""
+    """A settings dataclass without the fields that change how often it speaks or saves, not what it makes.
+
+    The first seed goes without saying: what was trained before there were others has it.
+    """
     fields: Content = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    return {key: value for key, value in fields.items() if key not in PASSING_SETTINGS}
+    return {key: value for key, value in fields.items() if key not in PASSING_SETTINGS and (key, value) != ("seed", 0)}
 
 
 PASSING_SETTINGS = frozenset({"checkpoint_every_s", "log_every"})

@@ -115,11 +115,16 @@ def reference_of(
             algorithm=name,
             specs=train,
             settings=get_algorithm(name).resolve(settings.training()),
-            seed=derive_seed("reference", experiment.seed, benchmark.name, method, seed),
+            seed=derive_seed("reference", experiment.seed, benchmark.name, method, seed, *_again(experiment)),
         )
     return ReferenceArtifact(
         benchmark=benchmark, method=method, settings=settings, experts=experts, train=train, split_seed=seed
     )
+
+
+def _again(experiment: Experiment) -> tuple[int, ...]:
+    """What tells a training from the same one with the first seed."""
+    return (experiment.training.seed,) if experiment.training.seed else ()
 
 
 @shared()
@@ -143,7 +148,7 @@ def generator_of(
         train=specs_at(benchmark, split.train),
         adapt=specs_at(benchmark, adapt) if adapt else None,
         epochs=tuple(experiment.evaluation.epochs(experiment.training.epochs)),
-        seed=derive_seed("generator", experiment.seed, benchmark.name, seed),
+        seed=derive_seed("generator", experiment.seed, benchmark.name, seed, *_again(experiment)),
         samples=experiment.demonstrations.count(benchmark) * benchmark.usual_steps,
         split_seed=seed,
     )

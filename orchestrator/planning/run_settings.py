@@ -41,6 +41,8 @@ def run_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> S
     sections = {"experts": _experts(experiment, benchmark), "evaluation": _evaluation(experiment, benchmark, method)}
     if method in REFERENCES:
         sections[method] = _dataclass(experiment.methods[method], get_reference(method).settings())
+        if get_reference(method).algorithm is not None and experiment.training.seed:
+            sections["training"] = {"seed": experiment.training.seed}, {"seed": 0}
     if method in GENERATORS:
         sections[method] = _dataclass(experiment.methods[method], get_generator(method).settings())
         sections["policy"] = _dataclass(experiment.shape(benchmark), PolicyShape(layers=benchmark.policy_layers))

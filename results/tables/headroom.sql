@@ -24,10 +24,10 @@ lookups AS (
 ),
 levels AS (
     SELECT * EXCLUDE (split, spec_index, inside, pair), count(DISTINCT split) AS splits, count(*) AS specs,
-        summarise(list({split: split, mean: pair.expert, deviation: NULL, episodes: 0, in_distribution: inside}
-            ORDER BY split, spec_index)).mean AS experts,
-        summarise(list({split: split, mean: pair.nearest, deviation: NULL, episodes: 0, in_distribution: inside}
-            ORDER BY split, spec_index)).mean AS nearest,
+        summarise(list({split: split, run: NULL, spec: pair.spec, mean: pair.expert, deviation: NULL, episodes: 0,
+            in_distribution: inside} ORDER BY split, spec_index)).mean AS experts,
+        summarise(list({split: split, run: NULL, spec: pair.spec, mean: pair.nearest, deviation: NULL, episodes: 0,
+            in_distribution: inside} ORDER BY split, spec_index)).mean AS nearest,
         headroom(list(pair ORDER BY split, spec_index)).headroom_unclear AS unclear
     FROM lookups
     GROUP BY ALL

@@ -9,8 +9,8 @@ ours AS (
     UNION ALL
     SELECT * EXCLUDE (epoch, last, summary) REPLACE ('epochs' AS metric), {
             mean: (min(epoch) FILTER (summary.mean >= 600))::DOUBLE, low_95: NULL, high_95: NULL,
-            std_episodes: NULL, std_specs: NULL, std_splits: NULL,
-            splits: max(summary.splits), specs: NULL, episodes: NULL
+            std_episodes: NULL, std_specs: NULL, std_seeds: NULL, std_splits: NULL,
+            splits: max(summary.splits), seeds: NULL, specs: NULL, episodes: NULL
         } AS summary, 'return=600' AS setting
     FROM returns
     GROUP BY ALL

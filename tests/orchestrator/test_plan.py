@@ -154,6 +154,24 @@ def test_only_few_shot_methods_get_demonstrations_of_test_specs(tiny: Callable[.
     assert len(kinds(fewer)["generator"] - kinds(plan)["generator"]) == 1
 
 
+def test_a_training_seed_trains_again_and_shares_everything_else(tiny: Callable[..., Path]) -> None:
+    def plan(*assignments: str) -> Plan:
+        return plan_of(tiny(), None, "methods=[expert, nearest, joint, hypogen]", *assignments)
+
+    first, again, both = plan(), plan("training.seed=1"), plan("grid={training.seed: [0, 1]}")
+    assert plan("training.seed=0").artifacts.keys() == first.artifacts.keys(), "what was trained before has the first"
+    assert kinds(first)["demonstrations"] == kinds(again)["demonstrations"] == kinds(both)["demonstrations"]
+    assert not kinds(first)["generator"] & kinds(again)["generator"]
+    assert len(kinds(both)["experts"]) == 3, "the experts, and joint's own twice"
+    assert both.artifacts.keys() == first.artifacts.keys() | again.artifacts.keys()
+    runs = {(run.method, run.columns["settings"].get("training.seed")) for run in both.runs.values()}  # type: ignore[union-attr]
+    assert runs == {
+        ("expert", None),
+        ("nearest", None),
+        *((m, seed) for m in ("joint", "hypogen") for seed in (None, 1)),
+    }
+
+
 def test_explicit_splits(tiny: Callable[..., Path]) -> None:
     split = {"train": [[1.0], [10.0]], "test": [[float(v)] for v in range(2, 10)], "seeds": [0]}
     plan = plan_of(tiny(specs={}, split=split))

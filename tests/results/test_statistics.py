@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rliable import library as rly
 from rliable import metrics
 
-from results.statistics import compare, improvement, stratified_interval, stratified_mean, summarise
+from results.statistics import compare, improvement, interval, summarise
 
 
-def score(split, episodes, inside=True):
+def score(split, episodes, inside=True, **more):
     deviation = float(np.std(episodes, ddof=1)) if len(episodes) > 1 else None
     return {
         "split": split,
@@ -22,7 +22,13 @@ def score(split, episodes, inside=True):
         "deviation": deviation,
         "episodes": len(episodes),
         "in_distribution": inside,
+        **more,
     }
+
+
+def splits_of(*values):
+    """Splits of one training seed each, from the values of their specs."""
+    return [np.array(of_split, dtype=np.float64).reshape(1, 1, -1, 1) for of_split in values]
 
 
 def test_the_statistics_of_an_example_worked_out_by_hand():
@@ -46,19 +52,41 @@ def test_the_statistics_of_an_example_worked_out_by_hand():
 
 
 def test_the_interval_is_that_of_all_samples_that_there_are():
-    """Two and three specs can be drawn again in 4 x 27 ways, all as likely."""
-    low, high = stratified_interval(np.array([2.0, 6.0, 10.0, 12.0, 20.0]), np.array([0, 0, 1, 1, 1]))
-    one, other = product([2.0, 6.0], repeat=2), product([10.0, 12.0, 20.0], repeat=3)
-    means = [(np.mean(first) + np.mean(second)) / 2 for first, second in product(one, other)]
-    exact = np.quantile(means, [0.025, 0.975], method="inverted_cdf")
-    assert (low, high) == (pytest.approx(exact[0]), pytest.approx(exact[1]))
+    """Two splits can be drawn again in 4 ways; their two and three specs in 4 and 27."""
+    low, high = interval(splits_of([2.0, 6.0], [10.0, 12.0, 20.0]), repetitions=50_000)
+    means = [[np.mean(draw) for draw in product(specs, repeat=len(specs))] for specs in ([2, 6], [10, 12, 20])]
+    drawn = [np.add.outer(means[one], means[other]).ravel() / 2 for one, other in product(range(2), repeat=2)]
+    weights = np.concatenate([np.full(len(some), 1 / len(some)) for some in drawn])
+    order = np.argsort(np.concatenate(drawn))
+    reached = np.cumsum(weights[order]) / weights.sum()
+    exact = np.concatenate(drawn)[order][np.searchsorted(reached, [0.025, 0.975])]
+    assert (low, high) == (pytest.approx(exact[0], abs=0.7), pytest.approx(exact[1], abs=0.7))
+
+
+def test_training_seeds_worked_out_by_hand():
+    summary = summarise(
+        [
+            score(0, [1.0, 1.0], run="a", spec="0"),
+            score(0, [3.0, 3.0], run="a", spec="1"),  # seed a has mean 2, deviation sqrt(2)
+            score(0, [5.0, 5.0], run="b", spec="0"),
+            score(0, [11.0, 11.0], run="b", spec="1"),  # seed b has mean 8, deviation sqrt(18)
+            score(1, [7.0, 7.0], run="c", spec="0"),
+            score(1, [7.0, 7.0], run="c", spec="2"),
+        ]
+    )
+    assert summary["mean"] == (5.0 + 7.0) / 2
+    assert summary["std_specs"] == pytest.approx(((np.sqrt(2.0) + np.sqrt(18.0)) / 2 + 0.0) / 2)
+    assert summary["std_seeds"] == pytest.approx(np.sqrt(18.0))  # of 2 and 8; split 1 has one
+    assert summary["std_splits"] == pytest.approx(np.sqrt(2.0))
+    assert (summary["splits"], summary["seeds"], summary["specs"], summary["episodes"]) == (2, 2, 4, 12)
+    assert summarise([score(0, [1.0, 2.0], run="a"), score(1, [1.0, 2.0], run="b")])["seeds"] is None
 
 
 def test_what_one_number_cannot_tell_is_absent_not_zero():
     summary = summarise([score(None, [5.0])])
     assert (summary["mean"], summary["in_mean"]) == (5.0, 5.0)
-    absent = ("std_episodes", "std_specs", "std_splits", "low_95", "high_95", "out_mean")
-    assert [summary[name] for name in absent] == [None] * 6
+    absent = ("std_episodes", "std_specs", "std_seeds", "std_splits", "low_95", "high_95", "out_mean", "seeds")
+    assert [summary[name] for name in absent] == [None] * 8
 
 
 def test_a_split_without_specs_out_of_distribution_does_not_count_there():
@@ -70,36 +98,64 @@ def test_a_spec_of_one_episode_does_not_count_as_one_without_deviation():
     assert summarise([score(0, [1.0]), score(0, [1.0, 3.0])])["std_episodes"] == pytest.approx(np.sqrt(2.0))
 
 
-def test_the_interval_is_rliables():
-    """There, scores are [runs, tasks] and runs are drawn again within each task: here, specs within each split."""
-    random = np.random.default_rng(3)
-    scores = random.normal(700, 150, size=(32, 5)) + random.normal(0, 100, size=5)
-    values, strata = scores.T.ravel(), np.repeat(np.arange(5), 32)
-    theirs, intervals = rly.get_interval_estimates(
+def test_the_interval_of_one_split_is_rliables():
+    """There, scores are [runs, tasks] and runs are drawn again: here, specs."""
+    scores = np.random.default_rng(3).normal(700, 150, size=(32, 1))
+    _, intervals = rly.get_interval_estimates(
         {"hypogen": scores}, lambda x: np.array([x.mean()]), reps=20_000, random_state=np.random.RandomState(0)
     )
     (low,), (high,) = intervals["hypogen"]
-    mine = stratified_interval(values, strata, repetitions=20_000)
-    assert stratified_mean(values, strata) == pytest.approx(theirs["hypogen"][0])
-    assert mine == (pytest.approx(low, abs=0.02 * (high - low)), pytest.approx(high, abs=0.02 * (high - low)))
-    few = stratified_interval(values, strata)
-    assert few == (pytest.approx(low, abs=0.06 * (high - low)), pytest.approx(high, abs=0.06 * (high - low)))
+    wide = 0.06 * (high - low)
+    assert interval(splits_of(scores)) == (pytest.approx(low, abs=wide), pytest.approx(high, abs=wide))
+
+
+def test_the_interval_is_that_of_a_plain_loop_over_splits_seeds_and_specs():
+    random = np.random.default_rng(4)
+    cells = [random.normal(0, 1, (3, 1, 12, 1)) + random.normal(0, 2, (3, 1, 1, 1)) + split for split in range(4)]
+    drawn = []
+    for _ in range(4000):
+        means = []
+        for split in random.choice(4, size=4):
+            specs = random.choice(12, size=12)
+            means.append(np.mean([cells[split][seed, 0, specs, 0] for seed in random.choice(3, size=3)]))
+        drawn.append(np.mean(means))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    wide = 0.06 * (high - low)
+    assert interval(cells) == (pytest.approx(low, abs=wide), pytest.approx(high, abs=wide))
+
+
+def test_a_comparison_draws_the_seeds_of_each_method_on_its_own():
+    """On one spec, a has seeds of 0 and 4, b of 1 and 9: of each, two draws of two are the same seed twice."""
+    pairs = [
+        {"split": 0, "run_a": f"a{a}", "run_b": f"b{b}", "spec": "0", "a": [float(a)], "b": [float(b)]}
+        for a, b in product((0, 4), (1, 9))
+    ]
+    comparison = compare(pairs)
+    assert (comparison["mean_a"], comparison["mean_b"], comparison["difference"]) == (2.0, 5.0, -3.0)
+    assert (comparison["low_95"], comparison["high_95"]) == (-9.0, 3.0)  # 0 - 9 and 4 - 1, each in one draw of 16
+    assert (comparison["improvement"], comparison["pairs"], comparison["episodes"]) == (0.25, 1, 2)
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    """Splits, seeds and specs each have a chance of their own; without the seeds' it would hold it far less often."""
     random = np.random.default_rng(5)
-    strata = np.repeat(np.arange(3), 30)
-    hits = 0
+    hits, without = 0, 0
     for _ in range(200):
-        low, high = stratified_interval(random.normal(size=90), strata, repetitions=500)
+        seeds = random.normal(size=(10, 2, 1, 1, 1))
+        cells = random.normal(size=(10, 2, 1, 15, 1)) + seeds + random.normal(0, 0.3, size=(10, 1, 1, 1, 1))
+        low, high = interval(list(cells), repetitions=500)
         hits += low <= 0.0 <= high
+        within = [np.ones((1, 1, 1, 1)) * cells[split].mean(axis=0) for split in range(10)]
+        spread = np.mean([of_split.std() / np.sqrt(15) for of_split in within]) / np.sqrt(10)
+        without += abs(cells.mean()) <= 1.96 * spread
     assert 0.88 <= hits / 200 <= 0.99
+    assert without / 200 < 0.7
 
 
 def test_a_wider_level_is_a_wider_interval():
-    values, strata = np.random.default_rng(0).normal(size=40), np.repeat([0, 1], 20)
-    low, high = stratified_interval(values, strata, level=0.5)
-    lower, higher = stratified_interval(values, strata, level=0.99)
+    cells = splits_of(*np.random.default_rng(0).normal(size=(2, 20)))
+    low, high = interval(cells, level=0.5)
+    lower, higher = interval(cells, level=0.99)
     assert lower < low < high < higher
 
 
@@ -138,17 +194,16 @@ def test_the_probability_of_improvement_is_rliables():
     assert improvement(a[:, 0], b[:, 0]) == pytest.approx(metrics.probability_of_improvement(a[:, :1], b[:, :1]))
 
 
-def test_the_intervals_of_a_comparison_are_rliables_over_specs_within_splits():
-    a, b = paired_scores(np.random.default_rng(11))
+def test_the_intervals_of_a_comparison_on_one_split_are_rliables():
+    a, b = paired_scores(np.random.default_rng(11), splits=1)
     comparison = compare(as_pairs(a, b))
     chances = np.array([improvement(a[:, n], b[:, n]) for n in range(a.shape[1])])
     for values, low, high in (
         (chances, comparison["improvement_low_95"], comparison["improvement_high_95"]),
         ((a - b).mean(axis=0), comparison["low_95"], comparison["high_95"]),
     ):
-        scores = values.reshape(5, 32).T
         _, intervals = rly.get_interval_estimates(
-            {"a": scores}, lambda x: np.array([x.mean()]), reps=5_000, random_state=np.random.RandomState(0)
+            {"a": values[:, None]}, lambda x: np.array([x.mean()]), reps=5_000, random_state=np.random.RandomState(0)
         )
         (least,), (most,) = intervals["a"]
         wide = 0.06 * (most - least)
@@ -158,8 +213,8 @@ def test_the_intervals_of_a_comparison_are_rliables_over_specs_within_splits():
 def test_pairing_tells_what_means_alone_cannot():
     """Specs differ far more than methods: the two means' intervals overlap, the difference's is clear of zero."""
     a, b = paired_scores(np.random.default_rng(2))
-    comparison, strata = compare(as_pairs(a, b)), np.repeat(np.arange(5), 32)
-    of_a, of_b = (stratified_interval(side.mean(axis=0), strata) for side in (a, b))
+    comparison = compare(as_pairs(a, b))
+    of_a, of_b = (interval(splits_of(*side.mean(axis=0).reshape(5, 32))) for side in (a, b))
     assert of_a[0] < of_b[1]
     assert comparison["low_95"] > 0
 
@@ -170,17 +225,18 @@ def test_one_methods_improvement_is_the_others_setback(a, b):
     assert improvement(a, a) == 0.5
 
 
-values_in_strata = st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 3)), min_size=1, max_size=20)
+values_of_splits = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8), min_size=1, max_size=4)
 
 
-@given(values_in_strata, st.floats(-100, 100))
-def test_intervals_are_repeatable_hold_within_the_data_and_move_with_it(pairs, shift):
-    values, strata = np.array([value for value, _ in pairs]), np.array([stratum for _, stratum in pairs])
-    low, high = stratified_interval(values, strata, repetitions=50)
+@given(values_of_splits, st.floats(-100, 100))
+def test_intervals_are_repeatable_hold_within_the_data_and_move_with_it(values, shift):
+    cells = splits_of(*values)
+    low, high = interval(cells, repetitions=50)
     if low is None or high is None:
-        assert np.unique(strata, return_counts=True)[1].max() == 1
+        assert sum(map(len, values)) == 1
         return
-    assert (low, high) == stratified_interval(values, strata, repetitions=50)
-    assert values.min() - 1e-6 <= low <= high <= values.max() + 1e-6
-    moved = stratified_interval(values + shift, strata, repetitions=50)
+    assert (low, high) == interval(cells, repetitions=50)
+    means = [np.min(of_split) for of_split in values], [np.max(of_split) for of_split in values]
+    assert min(means[0]) - 1e-6 <= low <= high <= max(means[1]) + 1e-6
+    moved = interval([of_split + shift for of_split in cells], repetitions=50)
     assert moved == (pytest.approx(low + shift, abs=1e-6), pytest.approx(high + shift, abs=1e-6))

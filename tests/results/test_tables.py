@@ -63,10 +63,27 @@ in_mean, out_mean: specs in and out of distribution.
 
 benchmark      method       mean  std_episodes  std_specs  std_splits  low_95  high_95  in_mean  out_mean  splits  specs  episodes
 -------------  ---------  ------  ------------  ---------  ----------  ------  -------  -------  --------  ------  -----  --------
-cheetah-speed  expert     906.00          7.07       0.71        0.71  905.50   906.50   905.50    906.50       2      4         8
-cheetah-speed  hypogen    710.00         14.14      70.71       70.71  660.00   760.00   760.00    660.00       2      4         8
+cheetah-speed  expert     906.00          7.07       0.71        0.71  905.25   906.75   905.50    906.50       2      4         8
+cheetah-speed  hypogen    710.00         14.14      70.71       70.71  635.00   785.00   760.00    660.00       2      4         8
 cheetah-speed  hyperzero  560.00         14.14      70.71        0.00  510.00   610.00   610.00    510.00       2      4         8
 """  # noqa: E501
+
+
+def test_training_seeds_are_averaged_and_counted(store):
+    quickstart(store)
+    again = run_row("hypogen-again", "hypogen", 0, settings={"training.seed": 1})
+    episodes = [
+        *episode_rows("hypogen-again", 1, [600.0, 620.0]),
+        *episode_rows("hypogen-again", 2, [500.0, 520.0], inside=False),
+    ]
+    store.write("runs", "again", [again])
+    store.write("episodes", "again", episodes)
+    rows = {row["method"]: row for row in table("main", store)}
+    of_splits = ((800 + 10 - 50) + (600 + 10 - 50)) / 2, 700 + 10 - 50
+    assert rows["hypogen"]["mean"] == sum(of_splits) / 2
+    assert rows["hypogen"]["std_seeds"] == pytest.approx(200 / 2**0.5)
+    assert [rows[name]["seeds"] for name in ("hypogen", "hyperzero", "expert")] == [2, None, None]
+    assert (rows["hypogen"]["specs"], rows["hypogen"]["episodes"]) == (4, 12)
 
 
 def test_main_golden(store):
@@ -280,7 +297,8 @@ def test_a_plain_table_ends_in_the_statistics_with_and_without_rows(store, name)
     for fill_in, rows in ((lambda store: None, 0), (quickstart, 3)):
         fill_in(store)
         printed = grid(name, store)
-        assert list(printed.columns[-len(Summary.__annotations__) :]) == list(Summary.__annotations__)
+        always = [name for name in Summary.__annotations__ if name not in ("std_seeds", "seeds")]
+        assert list(printed.columns[-len(always) :]) == always
         assert len(printed.rows) == rows
         assert all(formatted(printed, form) for form in FORMATS)
 
