@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hypogen.benchmarks import Benchmark
+from hypogen.factored import Chain, product
 from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.heads import LayerDecoder, LayerEncoder, Sizes, fresh_parameters, unflatten
@@ -73,7 +74,7 @@ class HyPoGenSettings:
         require(self, DISCOUNT, "discount")
 
 
-def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> nn.Sequential:
+def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> Chain:
     """An MLP of `block_depth` linear layers, `hidden_dim` wide, with ReLU between them.
 
     Weights are drawn for ReLU (He et al., 2015), which keeps ten layers trainable; for inputs of variance 1 the outputs
@@ -84,7 +85,7 @@ def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0)
     for width, out in pairwise(widths):
         layers += [_linear(width, out, math.sqrt(2.0)), nn.ReLU()]
     layers[-2:] = [_linear(widths[-2], outputs, gain)]
-    return nn.Sequential(*layers)
+    return Chain(*layers)
 
 
 def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
@@ -110,10 +111,10 @@ class Jacobian(nn.Module):
         super().__init__()
         if settings.block_depth > 1:
             shallower = replace(settings, block_depth=settings.block_depth - 1)
-            self.features = nn.Sequential(mlp(inputs, settings.hidden_dim, shallower, math.sqrt(2.0)), nn.ReLU())
+            self.features: nn.Module = Chain(mlp(inputs, settings.hidden_dim, shallower, math.sqrt(2.0)), nn.ReLU())
             inputs = settings.hidden_dim
         else:
-            self.features = nn.Sequential()
+            self.features = nn.Identity()
         # Entries of variance 1/rows: the product with a row of variance 1 has variance 1, along a chain of any depth.
         deviation = 1.0 / math.sqrt(rows * inputs)
         self.unit = deviation if steady else 1.0
@@ -122,8 +123,7 @@ class Jacobian(nn.Module):
 
     def forward(self, row: Tensor, inputs: Tensor) -> Tensor:
         """Product of row [S, rows] with the matrices for inputs [S, in]: [S, columns]."""
-        outer = (row * self.unit)[:, :, None] * self.features(inputs)[:, None, :]
-        return torch.addmm(row @ self.bias, outer.flatten(1), self.weight)
+        return product(row, self.features(inputs) * self.unit, self.weight, self.bias)
 
 
 class NeuralGradient(nn.Module):
