@@ -91,6 +91,15 @@ def _cut(position, columns, rows, step):  # type: ignore[no-untyped-def]
     return rows if position >= rows * columns else position // columns // step * step
 
 
+@_compiled
+def _work(jobs, place):  # type: ignore[no-untyped-def]
+    """Elements of all jobs' weights, whose rows and columns are at a place."""
+    total = 0
+    for number in range(1, len(jobs)):
+        total += jobs[number, place] * jobs[number, place + 1]
+    return total
+
+
 @_reordered
 def _dot(one, other):  # type: ignore[no-untyped-def]
     total = one.dtype.type(0)
@@ -134,7 +143,9 @@ def _sums(x, w, y, first, last):  # type: ignore[no-untyped-def]
     The 2 are half of x apart: LLVM then sees that all rows of y written in its loops are apart, and vectorises them.
     """
     half, fours = len(x) // 2, first + (last - first) // 4 * 4
-    y[:] = 0
+    for s in range(len(x)):
+        for j in range(w.shape[1]):
+            y[s, j] = 0
     for k in range(first, fours, 4):
         for s in range(half):
             _fetch(w, k, s, half)
@@ -156,37 +167,43 @@ def _sums(x, w, y, first, last):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _update(p, m, v, g, a, b, row, numbers):  # type: ignore[no-untyped-def]
-    """Adam's update of a row of a parameter p with moments m and v by the gradient g [n] + a [8] @ b [8, n].
+def _update(p, m, v, g, a, b, first, last, numbers):  # type: ignore[no-untyped-def]
+    """Adam's update of rows first:last of a parameter p with moments m and v [m, n].
 
-    numbers: see `Kernels.adam`.
+    Its gradient is g [m, n], or, where there are R > 0 factors, a.T @ b for a [R, m], b [R, n]. numbers: see
+    `Kernels.adam`.
     """
     scale, fresh, kept, squared, root, epsilon, step = numbers
-    a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    for j in range(p.shape[1]):
-        slope = g[j] + a0 * b[0, j] + a1 * b[1, j] + a2 * b[2, j] + a3 * b[3, j]
-        slope = scale * (slope + a4 * b[4, j] + a5 * b[5, j] + a6 * b[6, j] + a7 * b[7, j])
-        mean = m[row, j] + fresh * (slope - m[row, j])
-        square = kept * v[row, j] + squared * slope * slope
-        m[row, j] = mean
-        v[row, j] = square
-        p[row, j] -= step * mean / (np.sqrt(square) * root + epsilon)
-
-
-@_compiled
-def _update_rows(p, m, v, a, b, first, last, numbers):  # type: ignore[no-untyped-def]
-    """The same of rows first:last by the gradient a.T @ b for a [R, m], b [R, n]."""
     rank, columns = b.shape
-    whole = (rank - 1) // 8 * 8  # ranks that are summed first; the others, 1 to 8 of them, on the way
-    g, some, rest = np.zeros((4, columns), p.dtype), np.zeros(8, p.dtype), np.zeros((8, columns), p.dtype)
-    rest[: rank - whole] = b[whole:]
+    apart = max(rank - 1, 0) // 8 * 8  # ranks that are summed first; the others, 1 to 8 of them, on the way
+    summed, factors = np.zeros((4, columns), p.dtype), np.zeros((4, apart), p.dtype)
+    some, rest = np.zeros(8, p.dtype), np.zeros((8, columns), p.dtype)
+    for r in range(apart, rank):
+        for j in range(columns):
+            rest[r - apart, j] = b[r, j]
     for start in range(first, last, 4):
         end = min(start + 4, last)
-        if whole:
-            _sums(a[:whole, start:end].T, b[:whole], g[: end - start], 0, whole)
+        if apart:
+            for r in range(apart):
+                for row in range(start, end):
+                    factors[row - start, r] = a[r, row]
+            _sums(factors, b, summed, 0, apart)
+        if rank == 0:
+            for row in range(start, end):
+                for j in range(columns):
+                    summed[row - start, j] = g[row, j]
         for row in range(start, end):
-            some[: rank - whole] = a[whole:, row]
-            _update(p, m, v, g[row - start], some, rest, row, numbers)
+            for r in range(apart, rank):
+                some[r - apart] = a[r, row]
+            a0, a1, a2, a3, a4, a5, a6, a7 = some[0], some[1], some[2], some[3], some[4], some[5], some[6], some[7]
+            for j in range(columns):
+                slope = summed[row - start, j] + a0 * rest[0, j] + a1 * rest[1, j] + a2 * rest[2, j] + a3 * rest[3, j]
+                slope = scale * (slope + a4 * rest[4, j] + a5 * rest[5, j] + a6 * rest[6, j] + a7 * rest[7, j])
+                mean = m[row, j] + fresh * (slope - m[row, j])
+                square = kept * v[row, j] + squared * slope * slope
+                m[row, j] = mean
+                v[row, j] = square
+                p[row, j] -= step * mean / (np.sqrt(square) * root + epsilon)
 
 
 @_reordered
@@ -205,8 +222,9 @@ def dots_entry(real: Any) -> Any:
     def dots(table):  # type: ignore[no-untyped-def]
         share, shares, count, position = _thread(), _threads(), table[0], 0
         jobs = carray(table, (count + 1, JOB))
-        total = np.sum(jobs[1:, 5] * jobs[1:, 6])
-        for job in jobs[1:]:
+        total = _work(jobs, 5)
+        for number in range(1, count + 1):
+            job = jobs[number]
             rows, columns = job[5], job[6]
             first = _cut(total * share // shares - position, columns, rows, 4)
             last = _cut(total * (share + 1) // shares - position, columns, rows, 4)
@@ -235,8 +253,9 @@ def sums_entry(real: Any) -> Any:
     def sums(table):  # type: ignore[no-untyped-def]
         share, shares, count, position = _thread(), _threads(), table[0], 0
         jobs = carray(table, (count + 1, JOB))
-        total = np.sum(jobs[1:, 5] * jobs[1:, 6])
-        for job in jobs[1:]:
+        total = _work(jobs, 5)
+        for number in range(1, count + 1):
+            job = jobs[number]
             rows, columns = job[5], job[6]
             first = _cut(total * share // shares - position, columns, rows, CHUNK)
             last = _cut(total * (share + 1) // shares - position, columns, rows, CHUNK)
@@ -282,7 +301,7 @@ def adam_entry(real: Any) -> Any:
         share, shares, count, position = _thread(), _threads(), table[0], 0
         jobs = carray(table, (count + 1, JOB))
         given = carray(_pointer(table[1], np.float64), (5 + 2 * count,))
-        total = np.sum(jobs[1:, 6] * jobs[1:, 7])
+        total = _work(jobs, 6)
         for number in range(count):
             job = jobs[number + 1]
             rank, rows, columns = job[5], job[6], job[7]
@@ -303,14 +322,9 @@ def adam_entry(real: Any) -> Any:
             p = carray(_pointer(job[0], real), (rows, columns))
             m = carray(_pointer(job[1], real), (rows, columns))
             v = carray(_pointer(job[2], real), (rows, columns))
-            if rank:
-                a = carray(_pointer(job[3], real), (rank, rows))
-                b = carray(_pointer(job[4], real), (rank, columns))
-                _update_rows(p, m, v, a, b, first, last, numbers)
-            else:
-                g = carray(_pointer(job[3], real), (rows, columns))
-                none, nothing = np.zeros(8, p.dtype), np.zeros((8, columns), p.dtype)
-                for row in range(first, last):
-                    _update(p, m, v, g[row], none, nothing, row, numbers)
+            g = carray(_pointer(job[3], real), (rows, columns))
+            a = carray(_pointer(job[3], real), (rank, rows))
+            b = carray(_pointer(job[4], real), (rank, columns))
+            _update(p, m, v, g, a, b, first, last, numbers)
 
     return adam
