@@ -129,7 +129,7 @@ class FactoredAdam:
             width = columns.shape[1]
             moments = self._means[number], self._squares[number]
             tensors = (parameter, *moments, columns if rows is None else rows, columns)
-            rank = 0 if rows is None else len(rows)
+            rank = 0 if rows is None else rows.shape[0]
             jobs.append((*(tensor.data_ptr() for tensor in tensors), rank, parameter.numel() // width, width))
         if self._max_norm is not None:
             norm = float(self._tape.kernels.norms(jobs).sum().sqrt())
@@ -145,7 +145,7 @@ class FactoredAdam:
         rows, columns = factors[0] if len(factors) == 1 else (None, None)
         if len(factors) > 1:
             rows, columns = (torch.cat(parts) for parts in zip(*factors, strict=True))
-        if rows is not None and columns is not None and len(rows) <= LARGEST_RANK and parameter.grad is None:
+        if rows is not None and columns is not None and rows.shape[0] <= LARGEST_RANK and parameter.grad is None:
             return rows, columns
         whole = parameter.grad
         if rows is not None and columns is not None:

@@ -39,7 +39,7 @@ class Tape:
     def note(self, parameter: Tensor, rows: Tensor | None, columns: Tensor) -> None:
         """Add factors to a parameter's gradient; no rows: ones."""
         if rows is None:
-            count = len(columns)
+            count = columns.shape[0]
             if count not in self.ones:
                 self.ones[count] = columns.new_ones(count, 1)
             rows = self.ones[count]
@@ -66,13 +66,16 @@ class Linear(nn.Linear):
 
 
 class Chain(nn.Sequential):
-    """Linear layers with ReLU between them, and before the first or after the last if given; inputs [S, in]."""
+    """Linear layers with ReLU between them, and before the first or after the last if given; inputs [S, in].
+
+    Without layers it is the identity.
+    """
 
     def __init__(self, *modules: nn.Module) -> None:
         super().__init__(*modules)
         leaves = [module for module in self.modules() if isinstance(module, nn.Linear | nn.ReLU)]
         self.linears = tuple(module for module in leaves if isinstance(module, nn.Linear))
-        self.opens, self.closes = isinstance(leaves[0], nn.ReLU), isinstance(leaves[-1], nn.ReLU)
+        self.opens, self.closes = (bool(leaves) and isinstance(leaves[end], nn.ReLU) for end in (0, -1))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs) if _tape.get() is None else apply((self, inputs))[0]
@@ -83,17 +86,23 @@ def apply(*pairs: tuple[Chain | Linear, Tensor]) -> list[Tensor]:
     tape = _tape.get()
     if tape is None:
         return [module(inputs) for module, inputs in pairs]
-    inputs = {id(tensor): tensor for _, tensor in pairs}
-    places = {key: place for place, key in enumerate(inputs)}
+    given: dict[int, int] = {}
+    inputs: list[Tensor] = []
     plans: list[_Plan] = []
     parameters: list[Tensor] = []
     for module, tensor in pairs:
         linears = module.linears if isinstance(module, Chain) else (module,)
+        if not linears:
+            continue
+        if id(tensor) not in given:
+            given[id(tensor)] = len(inputs)
+            inputs.append(tensor)
         opens, closes = (module.opens, module.closes) if isinstance(module, Chain) else (False, False)
-        plans.append((places[id(tensor)], len(linears), opens, closes))
+        plans.append((given[id(tensor)], len(linears), opens, closes))
         for linear in linears:
             parameters += (linear.weight, linear.bias)
-    return list(_Chains.apply(tape, plans, len(inputs), *inputs.values(), *parameters))
+    results = iter(_Chains.apply(tape, plans, len(inputs), *inputs, *parameters) if plans else ())
+    return [tensor if isinstance(module, Chain) and not module.linears else next(results) for module, tensor in pairs]
 
 
 def product(rows: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -142,9 +151,9 @@ class _Chains(torch.autograd.Function):
             for one in passes:
                 if depth < len(one.layers):
                     inputs, (weight, bias) = one.values[-1], one.layers[depth]
-                    outputs = inputs.new_empty(len(inputs), len(weight))
+                    outputs = inputs.new_empty(inputs.shape[0], weight.shape[0])
                     one.values.append(outputs)
-                    sizes = (len(inputs), *weight.shape)
+                    sizes = (inputs.shape[0], *weight.shape)
                     relu = one.closes or depth + 1 < len(one.layers)
                     jobs.append((*_addresses(inputs, weight, outputs, bias), *sizes, relu))
             tape.kernels.dots(jobs)
@@ -198,9 +207,9 @@ class _Product(torch.autograd.Function):
         tape.note(weight, outer, slopes)
         tape.note(bias, rows, slopes)
         inward = torch.empty_like(outer)
-        sizes = (len(outer), *weight.shape)
+        sizes = (outer.shape[0], *weight.shape)
         tape.kernels.dots([(*_addresses(slopes, weight, inward), 0, *sizes, 0)])
-        matrix = inward.view(len(rows), rows.shape[1], -1)
+        matrix = inward.view(*rows.shape, -1)
         by_rows = torch.addmm(torch.bmm(matrix, features[:, :, None]).squeeze(2), slopes, bias.T)
         return None, by_rows, torch.bmm(rows[:, None, :], matrix).squeeze(1), None, None
 
@@ -221,14 +230,14 @@ class _Sums:
         jobs, parts = [], {}
         for key, terms in self.terms.items():
             first, weight, _ = terms[0]
-            counts = [self.kernels.chunks(len(weight)) for _, weight, _ in terms]
-            part = parts[key] = first.new_empty(sum(counts), len(first), weight.shape[1])
+            counts = [self.kernels.chunks(weight.shape[0]) for _, weight, _ in terms]
+            part = parts[key] = first.new_empty(sum(counts), first.shape[0], weight.shape[1])
             for (inputs, weight, mask), outputs in zip(terms, part.split(counts), strict=True):
                 addresses = (*_addresses(inputs, weight, outputs), 0 if mask is None else mask.data_ptr())
-                jobs.append((*addresses, len(inputs), *weight.shape, 0))
+                jobs.append((*addresses, inputs.shape[0], *weight.shape, 0))
         if jobs:
             self.kernels.sums(jobs)
-        return {key: part.sum(0) if len(part) > 1 else part[0] for key, part in parts.items()}
+        return {key: part.sum(0) if part.shape[0] > 1 else part[0] for key, part in parts.items()}
 
 
 def _addresses(*tensors: Tensor) -> list[int]:
