@@ -138,24 +138,28 @@ def _dots(x, w, y, first, last):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _sums(x, w, y, first, last):  # type: ignore[no-untyped-def]
-    """y = x[:, first:last] @ w[first:last] for x [S, m], w [m, n]: 4 rows of w and 2 of x at a time in registers.
+    """y = x[:, first:last] @ w[first:last] for x [S, m], w [m, n]: 4 rows of w and 4 of x at a time in registers.
 
-    The 2 are half of x apart: LLVM then sees that all rows of y written in its loops are apart, and vectorises them.
+    The latter are S/4 apart: LLVM then sees that all rows of y written in its loops are apart, and vectorises them.
     """
-    half, fours = len(x) // 2, first + (last - first) // 4 * 4
+    q, fours = len(x) // 4, first + (last - first) // 4 * 4
     for s in range(len(x)):
         for j in range(w.shape[1]):
             y[s, j] = 0
     for k in range(first, fours, 4):
-        for s in range(half):
-            _fetch(w, k, s, half)
+        for s in range(q):
+            _fetch(w, k, s, q)
             a0, a1, a2, a3 = x[s, k], x[s, k + 1], x[s, k + 2], x[s, k + 3]
-            b0, b1, b2, b3 = x[half + s, k], x[half + s, k + 1], x[half + s, k + 2], x[half + s, k + 3]
+            b0, b1, b2, b3 = x[q + s, k], x[q + s, k + 1], x[q + s, k + 2], x[q + s, k + 3]
+            c0, c1, c2, c3 = x[2 * q + s, k], x[2 * q + s, k + 1], x[2 * q + s, k + 2], x[2 * q + s, k + 3]
+            d0, d1, d2, d3 = x[3 * q + s, k], x[3 * q + s, k + 1], x[3 * q + s, k + 2], x[3 * q + s, k + 3]
             for j in range(w.shape[1]):
                 w0, w1, w2, w3 = w[k, j], w[k + 1, j], w[k + 2, j], w[k + 3, j]
                 y[s, j] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
-                y[half + s, j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
-        for s in range(2 * half, len(x)):
+                y[q + s, j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+                y[2 * q + s, j] += c0 * w0 + c1 * w1 + c2 * w2 + c3 * w3
+                y[3 * q + s, j] += d0 * w0 + d1 * w1 + d2 * w2 + d3 * w3
+        for s in range(4 * q, len(x)):
             a0, a1, a2, a3 = x[s, k], x[s, k + 1], x[s, k + 2], x[s, k + 3]
             for j in range(w.shape[1]):
                 y[s, j] += a0 * w[k, j] + a1 * w[k + 1, j] + a2 * w[k + 2, j] + a3 * w[k + 3, j]
@@ -176,13 +180,13 @@ def _update(p, m, v, g, a, b, first, last, numbers):  # type: ignore[no-untyped-
     scale, fresh, kept, squared, root, epsilon, step = numbers
     rank, columns = b.shape
     apart = max(rank - 1, 0) // 8 * 8  # ranks that are summed first; the others, 1 to 8 of them, on the way
-    summed, factors = np.zeros((4, columns), p.dtype), np.zeros((4, apart), p.dtype)
+    summed, factors = np.zeros((8, columns), p.dtype), np.zeros((8, apart), p.dtype)
     some, rest = np.zeros(8, p.dtype), np.zeros((8, columns), p.dtype)
     for r in range(apart, rank):
         for j in range(columns):
             rest[r - apart, j] = b[r, j]
-    for start in range(first, last, 4):
-        end = min(start + 4, last)
+    for start in range(first, last, 8):
+        end = min(start + 8, last)
         if apart:
             for r in range(apart):
                 for row in range(start, end):
@@ -265,7 +269,8 @@ def sums_entry(real: Any) -> Any:
             y = carray(_pointer(job[2], real), (-(-rows // CHUNK), job[4], columns))
             for start in range(first, last, CHUNK):
                 part = y[start // CHUNK]
-                _sums(x, w, part, start, min(start + CHUNK, rows))
+                for s in range(0, job[4], 16):  # the first level of a small cache holds 16 rows of sums
+                    _sums(x[s : s + 16], w, part[s : s + 16], start, min(start + CHUNK, rows))
                 if job[3] != 0:
                     mask = carray(_pointer(job[3], real), (job[4], columns))
                     for s in range(job[4]):
@@ -305,8 +310,8 @@ def adam_entry(real: Any) -> Any:
         for number in range(count):
             job = jobs[number + 1]
             rank, rows, columns = job[5], job[6], job[7]
-            first = _cut(total * share // shares - position, columns, rows, 4)
-            last = _cut(total * (share + 1) // shares - position, columns, rows, 4)
+            first = _cut(total * share // shares - position, columns, rows, 8)
+            last = _cut(total * (share + 1) // shares - position, columns, rows, 8)
             position += rows * columns
             if first == last:
                 continue
