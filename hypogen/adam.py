@@ -105,6 +105,8 @@ class FactoredAdam:
         self.rate, self._parameters, self._max_norm, self._tape = rate, parameters, max_norm, tape
         self._steps = [0] * len(parameters)
         self._means, self._squares = _together(parameters), _together(parameters)
+        moments = zip(self._means, self._squares, strict=True)
+        self._moments = [(mean.data_ptr(), square.data_ptr()) for mean, square in moments]
         for parameter, room in zip(parameters, _together(parameters), strict=True):
             parameter.data = room.copy_(parameter.data)
 
@@ -124,13 +126,12 @@ class FactoredAdam:
                 continue
             kept.append(gradient)  # its memory is in use until the update is done
             rows, columns = gradient
-            count = self._steps[number] = self._steps[number] + 1
-            numbers += [(1.0 - BETAS[1] ** count) ** -0.5, self.rate / (1.0 - BETAS[0] ** count)]
+            first, rank = (columns, 0) if rows is None else (rows, rows.shape[0])
+            addresses = parameter.data_ptr(), *self._moments[number], first.data_ptr(), columns.data_ptr()
             width = columns.shape[1]
-            moments = self._means[number], self._squares[number]
-            tensors = (parameter, *moments, columns if rows is None else rows, columns)
-            rank = 0 if rows is None else rows.shape[0]
-            jobs.append((*(tensor.data_ptr() for tensor in tensors), rank, parameter.numel() // width, width))
+            jobs.append((*addresses, rank, parameter.numel() // width, width))
+            count = self._steps[number] = self._steps[number] + 1
+            numbers += ((1.0 - BETAS[1] ** count) ** -0.5, self.rate / (1.0 - BETAS[0] ** count))
         if self._max_norm is not None:
             norm = float(self._tape.kernels.norms(jobs).sum().sqrt())
             numbers[4] = min(1.0, self._max_norm / (norm + 1e-6))  # as torch has it
