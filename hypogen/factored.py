@@ -143,8 +143,9 @@ class _Chains(torch.autograd.Function):
     def forward(ctx: Any, tape: Tape, plans: list[_Plan], count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         parameters, passes = iter(tensors[count:]), []
         for place, depth, opens, closes in plans:
-            inputs = tensors[place].relu() if opens else tensors[place].contiguous()
+            inputs = (tensors[place].relu() if opens else tensors[place]).contiguous()
             layers = [(next(parameters), next(parameters)) for _ in range(depth)]
+            _require_fit(tape, inputs, layers[0][0].shape[1], layers[0][0])
             passes.append(_Pass(place, opens, closes, [inputs], layers))
         for depth in range(max(len(one.layers) for one in passes)):
             jobs = []
@@ -166,8 +167,8 @@ class _Chains(torch.autograd.Function):
         del ctx.passes  # it holds outputs, which hold this function
         wanted = ctx.needs_input_grad[3 : 3 + ctx.count]
         slopes = [
-            torch.ops.aten.threshold_backward(gradient, one.values[-1], 0) if one.closes else gradient.contiguous()
-            for one, gradient in zip(passes, gradients, strict=True)
+            (torch.ops.aten.threshold_backward(slope, one.values[-1], 0) if one.closes else slope).contiguous()
+            for one, slope in zip(passes, gradients, strict=True)
         ]
         sums = _Sums(tape.kernels)
         for depth in reversed(range(max(len(one.layers) for one in passes))):
@@ -194,7 +195,9 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tape: Tape, rows: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        outer = (rows[:, :, None] * features[:, None, :]).flatten(1)
+        rows = rows.contiguous()
+        outer = (rows[:, :, None] * features[:, None, :]).flatten(1).contiguous()
+        _require_fit(tape, outer, weight.shape[0], weight)
         ctx.tape, ctx.kept = tape, (rows, features, outer, weight, bias)
         sums = _Sums(tape.kernels)
         sums.add(0, outer, weight, None)
@@ -238,6 +241,16 @@ class _Sums:
         if jobs:
             self.kernels.sums(jobs)
         return {key: part.sum(0) if part.shape[0] > 1 else part[0] for key, part in parts.items()}
+
+
+def _require_fit(tape: Tape, inputs: Tensor, width: int, weight: Tensor) -> None:
+    """Raise ValueError for inputs that the kernels, which see only addresses, would misread."""
+    dtype = tape.kernels.dtype
+    if inputs.ndim != 2 or inputs.shape[1] != width or inputs.dtype != dtype or weight.dtype != dtype:
+        raise ValueError(
+            f"a layer for [S, {width}] in {weight.dtype} was given {list(inputs.shape)} in {inputs.dtype} while its "
+            f"gradients are kept as factors in {dtype}: use torch's own layers for other inputs"
+        )
 
 
 def _addresses(*tensors: Tensor) -> list[int]:

@@ -41,7 +41,7 @@ class Kernels:
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self._entries = _entries(dtype)
+        self.dtype, self._entries = dtype, _entries(dtype)
         self._dots, self._sums, self._norms, self._adam = (ctypes.c_void_p(entry.address) for entry in self._entries)
 
     def dots(self, jobs: Jobs) -> None:

@@ -120,6 +120,30 @@ def test_a_loss_curve_of_200_steps_is_that_of_plain_torch(
     torch.testing.assert_close(ours, torchs, rtol=1e-9, atol=0)
 
 
+def test_views_in_any_order_of_memory_will_do() -> None:
+    def gradients(factored: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        opened, closed = Chain(nn.ReLU(), Linear(5, 4)).double(), Chain(Linear(5, 6), nn.ReLU()).double()
+        weight, bias = (nn.Parameter(torch.randn(*shape, dtype=torch.float64)) for shape in ((24, 4), (4, 4)))
+        parameters = [*opened.parameters(), *closed.parameters(), weight, bias]
+        optimizer, inputs = adam(parameters, 1e-3, None, factored), torch.randn(5, 3, dtype=torch.float64).T
+        with optimizer.recording():
+            rows, features = apply((opened, inputs), (closed, inputs))
+            made = product(rows.T.contiguous().T, features, weight, bias)
+            loss = (made.T @ features.T.contiguous().T).square().sum() + (rows * made).sum()
+        optimizer.step(loss)
+        return [buffers["exp_avg"] for buffers in optimizer.state().values()]
+
+    torch.testing.assert_close(gradients(True), gradients(False), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.float64), torch.zeros(2, 2, 4)])
+def test_inputs_that_the_kernels_would_misread_are_refused(inputs: Tensor) -> None:
+    layer = Linear(4, 4)
+    with adam(layer.parameters(), 1e-3).recording(), pytest.raises(ValueError, match=r"a layer for \[S, 4\]"):
+        layer(inputs)
+
+
 def test_a_checkpoint_of_torchs_adam_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fit(tiny_generator("hyperzero"), tiny_demonstrations(), SETTINGS, 1)
     with monkeypatch.context() as patch:
