@@ -28,6 +28,8 @@ endif
 	@echo "Installing the locked dependencies into $(VENV) …"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Compiling the kernels of training …"
+	@$(BIN)/python -c "import torch; from hypogen.adam import adam; adam([torch.nn.Parameter(torch.zeros(1))], 0.1)"
 	@touch $@
 
 quickstart: setup

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypogen.checkpoints import Checkpoint, load_optimizer_state, optimizer_state
+from hypogen.adam import adam
+from hypogen.checkpoints import Checkpoint
 from hypogen.errors import Diverged, Stopped
 from hypogen.generators.base import Batch, Generator
 from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, one_of, require, whole
@@ -161,7 +162,12 @@ class _Run:
     ) -> None:
         self.generator, self.settings, self.seed, self.device = generator, settings, seed, device
         self.data = Batch.of(demonstrations, device)
-        self.optimizer = torch.optim.Adam(generator.parameters(), lr=settings.learning_rate, fused=True)
+        self.optimizer = adam(
+            generator.parameters(),
+            settings.learning_rate,
+            settings.max_gradient_norm,
+            factored=settings.precision == "float32",
+        )
         self.epoch = self.step = 0
         self.rows: list[Row] = []
         self.within: dict[str, Any] | None = None
@@ -200,7 +206,7 @@ class _Run:
                 _set_random_state(self.within, self.device)
             for part in range(steps // groups, parts):
                 for batch in self._batches(columns[part], groups):
-                    self._set_learning_rate(self.step + steps)
+                    self.optimizer.rate = self.settings.learning_rate_at(self.step + steps, self.steps)
                     for name, value in self._step(batch).items():
                         sums[name] = sums.get(name, 0.0) + value
                     steps += 1
@@ -228,22 +234,15 @@ class _Run:
         if self.keep(files, stop):
             raise Stopped(f"training stopped in epoch {self.epoch + 1} of {self.settings.epochs}")
 
-    def _set_learning_rate(self, step: int) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate_at(step, self.steps)
-
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         weights = {**self.settings.weights(), **self.generator.loss_weights()}
         if self.settings.spec_noise:
             batch = replace(batch, specs=self._disturbed(batch.specs))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        low = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+        with low, self.optimizer.recording():
             losses = self.generator.losses(batch)
         total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if self.settings.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.max_gradient_norm)
-        self.optimizer.step()
+        self.optimizer.step(total)
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     def _disturbed(self, specs: Tensor) -> Tensor:
@@ -280,14 +279,14 @@ class _Run:
             "step": self.step,
             "rows": self.rows,
             "generator": self.generator.state_dict(),
-            "optimizer": optimizer_state(self.optimizer),
+            "optimizer": self.optimizer.state(),
             **({"within": self.within} if self.within else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a `state`."""
         self.generator.load_state_dict(state["generator"])
-        load_optimizer_state(self.optimizer, state["optimizer"])
+        self.optimizer.load(state["optimizer"])
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
         self.within = state.get("within")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark
+from hypogen.factored import Chain, Linear
 from hypogen.generators.base import Specs, raw_specs
 
 SpecScaling = Literal["unit", "raw"]
@@ -20,7 +21,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.layers = Chain(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs + self.layers(inputs)
@@ -35,7 +36,7 @@ def residual_stages(inputs: int, embedding_dim: int) -> nn.Sequential:
         raise ValueError(f"embedding_dim must be a positive multiple of 4, not {embedding_dim}")
     stages: list[nn.Module] = []
     for narrow, wide in pairwise([inputs, embedding_dim // 4, embedding_dim // 2, embedding_dim]):
-        stages += [nn.Linear(narrow, wide), ResidualBlock(wide), ResidualBlock(wide)]
+        stages += [Linear(narrow, wide), ResidualBlock(wide), ResidualBlock(wide)]
     return nn.Sequential(*stages)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from hypogen.factored import Linear
 from hypogen.policy import Policy
 
 Sizes = Sequence[tuple[int, int]]
@@ -50,7 +51,7 @@ class LayerEncoder(nn.Module):
     def __init__(self, layer: tuple[int, int], features: int) -> None:
         super().__init__()
         self.scale = math.sqrt(3.0 * layer[0] / flat_size(layer))
-        self.linear = nn.Linear(flat_size(layer), features)
+        self.linear = Linear(flat_size(layer), features)
         nn.init.normal_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -69,7 +70,7 @@ class LayerDecoder(nn.Module):
     def __init__(self, features: int, layer: tuple[int, int], fresh_bias: bool = False) -> None:
         super().__init__()
         self.unit = 1.0 / math.sqrt(layer[0])
-        self.linear = nn.Linear(features, flat_size(layer))
+        self.linear = Linear(features, flat_size(layer))
         nn.init.zeros_(self.linear.bias)
         if fresh_bias:
             nn.init.uniform_(self.linear.bias, -1.0, 1.0)

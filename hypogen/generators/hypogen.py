@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hypogen.benchmarks import Benchmark
+from hypogen.factored import Chain, apply, product
 from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.heads import LayerDecoder, LayerEncoder, Sizes, fresh_parameters, unflatten
@@ -73,7 +74,7 @@ class HyPoGenSettings:
         require(self, DISCOUNT, "discount")
 
 
-def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> nn.Sequential:
+def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0) -> Chain:
     """An MLP of `block_depth` linear layers, `hidden_dim` wide, with ReLU between them.
 
     Weights are drawn for ReLU (He et al., 2015), which keeps ten layers trainable; for inputs of variance 1 the outputs
@@ -84,7 +85,7 @@ def mlp(inputs: int, outputs: int, settings: HyPoGenSettings, gain: float = 1.0)
     for width, out in pairwise(widths):
         layers += [_linear(width, out, math.sqrt(2.0)), nn.ReLU()]
     layers[-2:] = [_linear(widths[-2], outputs, gain)]
-    return nn.Sequential(*layers)
+    return Chain(*layers)
 
 
 def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
@@ -110,10 +111,10 @@ class Jacobian(nn.Module):
         super().__init__()
         if settings.block_depth > 1:
             shallower = replace(settings, block_depth=settings.block_depth - 1)
-            self.features = nn.Sequential(mlp(inputs, settings.hidden_dim, shallower, math.sqrt(2.0)), nn.ReLU())
+            self.features = Chain(mlp(inputs, settings.hidden_dim, shallower, math.sqrt(2.0)), nn.ReLU())
             inputs = settings.hidden_dim
         else:
-            self.features = nn.Sequential()
+            self.features = Chain()
         # Entries of variance 1/rows: the product with a row of variance 1 has variance 1, along a chain of any depth.
         deviation = 1.0 / math.sqrt(rows * inputs)
         self.unit = deviation if steady else 1.0
@@ -122,8 +123,12 @@ class Jacobian(nn.Module):
 
     def forward(self, row: Tensor, inputs: Tensor) -> Tensor:
         """Product of row [S, rows] with the matrices for inputs [S, in]: [S, columns]."""
-        outer = (row * self.unit)[:, :, None] * self.features(inputs)[:, None, :]
-        return torch.addmm(row @ self.bias, outer.flatten(1), self.weight)
+        return self.multiply(row, self.features(inputs))
+
+    def multiply(self, row: Tensor, features: Tensor) -> Tensor:
+        """The same for inputs with these last hidden activations."""
+        scaled = features if self.unit == 1.0 else features * self.unit
+        return product(row, scaled, self.weight, self.bias)
 
 
 class NeuralGradient(nn.Module):
@@ -147,22 +152,37 @@ class NeuralGradient(nn.Module):
         )
         self.parameter_jacobians = nn.ModuleList(Jacobian(both, width, code, settings) for _ in range(layers))
 
-    def forward(self, codes: Tensor, embedding: Tensor) -> Tensor:
-        inputs = self.layer_inputs(codes, embedding)
-        row = self.loss_slope(embedding)
+    def forward(self, codes: Tensor, embedding: Tensor, ends: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """ends: what the networks of `ends` make of the embedding, where that is known already."""
+        observation, row = ends or apply(*self.ends(embedding))
+        features = self._features(codes, observation)
+        links: Any = self.activation_jacobians
+        parameters: Any = self.parameter_jacobians
         updates = []
         for layer in reversed(range(len(codes))):
-            updates.append(self.parameter_jacobians[layer](row, inputs[layer]))
+            updates.append(parameters[layer].multiply(row, features[layer][0]))
             if layer:
-                row = self.activation_jacobians[layer - 1](row, inputs[layer])
+                row = links[layer - 1].multiply(row, features[layer][1])
         return torch.stack(updates[::-1])
 
-    def layer_inputs(self, codes: Tensor, embedding: Tensor) -> list[Tensor]:
-        """(z_{n-1}, theta_n), [S, d + W], for n = 1..N: z_0 from the embedding, z_n from (z_{n-1}, theta_n)."""
-        inputs = [torch.cat([self.observation(embedding), codes[0]], dim=-1)]
-        for network, code in zip(self.activations, codes[1:], strict=True):
-            inputs.append(torch.cat([network(inputs[-1]), code], dim=-1))
-        return inputs
+    def ends(self, embedding: Tensor) -> tuple[tuple[Chain, Tensor], tuple[Chain, Tensor]]:
+        """Networks of z_0 and of d loss / d action, both [S, d], with their input."""
+        return (self.observation, embedding), (self.loss_slope, embedding)
+
+    def _features(self, codes: Tensor, observation: Tensor) -> list[list[Tensor]]:
+        """Features of psi^theta_n and, but for n = 1, psi^z_n at (z_{n-1}, theta_n), [S, d + W], for n = 1..N.
+
+        z_0 is `observation`, and z_n follows from (z_{n-1}, theta_n): one more network with the same inputs.
+        """
+        features, activation = [], observation
+        for layer, code in enumerate(codes):
+            inputs = torch.cat([activation, code], dim=-1)
+            networks: list[Any] = [self.parameter_jacobians[layer].features]
+            networks += [self.activation_jacobians[layer - 1].features] if layer else []
+            networks += [self.activations[layer]] if layer + 1 < len(codes) else []
+            features.append(apply(*((network, inputs) for network in networks)))
+            activation = features[-1][-1]
+        return features
 
 
 class StepNetwork(nn.Module):
@@ -239,25 +259,33 @@ class HyPoGen(Generator):
     def _in_latent_space(self, parameters: list[Tensor], embedding: Tensor, updates: int) -> list[Tensor]:
         """Updates of appendix A.2: the parameters [1, P] of each layer are encoded, updated and decoded to [S, P]."""
         codes = self._encode(parameters, 0).expand(-1, len(embedding), -1)
+        ends = self._ends(embedding)
         for block in range(updates):
-            step, direction = self._update(block, codes, embedding)
+            step, direction = self._update(block, codes, embedding, ends)
             codes = codes + step * direction
         return self._decode(codes, 0)
 
     def _in_full_space(self, parameters: list[Tensor], embedding: Tensor, updates: int) -> list[Tensor]:
         """Updates of the authors' code: every update is decoded and normalised over its layer before it is added."""
         parameters = [layer.expand(len(embedding), -1) for layer in parameters]
+        ends = self._ends(embedding)
         for block in range(updates):
-            step, direction = self._update(block, self._encode(parameters, block), embedding)
+            step, direction = self._update(block, self._encode(parameters, block), embedding, ends)
             decoded = self._decode(direction, block)
             normalised = [functional.layer_norm(layer, layer.shape[1:]) for layer in decoded]
             parameters = [p + step * n for p, n in zip(parameters, normalised, strict=True)]
         return parameters
 
-    def _update(self, block: int, codes: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def _ends(self, embedding: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """`NeuralGradient.ends` of all sets: they depend on the embedding alone."""
+        gradients: Any = self.gradients
+        found = apply(*(pair for gradient in gradients for pair in gradient.ends(embedding)))
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def _update(self, block: int, codes: Tensor, embedding: Tensor, ends: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Step size [S, 1] or [1, 1] and direction [N, S, W] of update `block` + 1 at codes [N, S, W]."""
-        gradient = self.gradients[block % len(self.gradients)]
-        return self.steps[block](codes, embedding), gradient(codes, embedding)
+        number = block % len(self.gradients)
+        return self.steps[block](codes, embedding), self.gradients[number](codes, embedding, ends[number])
 
     def _encode(self, parameters: Sequence[Tensor], block: int) -> Tensor:
         encoders: Any = self.layer_encoders[block % len(self.layer_encoders)]

@@ -97,6 +97,7 @@ class GeneratorArtifact(PolicyArtifact):
     """
 
     kind = "generator"
+    version = 2
     place = Place.TRIAL
     resources = "generator"
 

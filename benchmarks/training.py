@@ -1,0 +1,139 @@
+"""Milliseconds of a generator's training step: ours, plain torch, the authors' form and the memory's limit, in one run.
+
+    python benchmarks/training.py [--threads 2] [--specs 8] [--profile paper] [--method hypogen] [--rounds 15]
+
+The forms take turns, step by step, so that whatever else the machine does meets each of them alike; medians are
+compared. Before the first round ours compiles its kernels, unless they are in Numba's cache.
+
+- plain torch: the same generator with torch's layers, gradients and fused Adam, which is what a GPU runs.
+- authors' form: weights generated per sample instead of per spec, as such code is usually written, and Adam as torch
+  has it by default. It is timed after the turns.
+- limit: a pass of torch's fused Adam over as many parameters in one piece, 28 bytes each. A step that also reads every
+  weight twice and writes and reads every gradient moves 44.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+
+from hypogen.adam import adam
+from hypogen.benchmarks import get_benchmark
+from hypogen.demonstrations import Demonstrations
+from hypogen.generators import GENERATORS, Batch, build, parameter_count
+from hypogen.training import TrainingSettings, _keep_freed_memory, _Run
+
+BENCHMARK = "cheetah-speed"
+PROFILES = {
+    "paper": (TrainingSettings(), 128),
+    "laptop": (
+        TrainingSettings(batch_size=2048, learning_rate=1e-3, max_gradient_norm=1.0, spec_noise=0.1),
+        16,
+    ),
+}
+"""Training settings and HyPoGen's hidden_dim: the paper's, and those of table 1's profile for a laptop."""
+
+
+def main(
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    specs: Annotated[int, typer.Option(min=1, help="training specs")] = 8,
+    profile: Annotated[list[str] | None, typer.Option()] = None,
+    method: Annotated[list[str] | None, typer.Option()] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 15,
+    per_sample: Annotated[bool, typer.Option(help="whether to time the authors' form")] = True,
+) -> None:
+    """Print the medians, and how many times as long as ours the others take."""
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    for chosen in profile or list(PROFILES):
+        for name in method or ["hypogen"]:
+            compare(name, chosen, specs, rounds, per_sample)
+
+
+def compare(method: str, profile: str, specs: int, rounds: int, per_sample: bool) -> None:
+    """Print one method's lines under one profile."""
+    settings, hidden = PROFILES[profile]
+    ours, plain = (training(method, settings, hidden, specs, factored) for factored in (True, False))
+    parameters, batch = parameter_count(ours.generator), first_batch(ours)
+    steps = [lambda: ours._step(batch), lambda: plain._step(batch), adam_pass(parameters)]
+    ms, plain_ms, limit_ms = durations_ms(steps, rounds)
+    others = {"plain torch": plain_ms}
+    if per_sample:
+        (others["authors' form"],) = durations_ms([authors_step(method, settings, hidden, batch)], min(rounds, 3))
+    others |= {"limit, 44 B": limit_ms * 44 / 28, "limit, 28 B": limit_ms}
+    threads = torch.get_num_threads()
+    print(f"{method}, {profile}: {parameters / 1e6:.1f} M parameters, {specs} specs, {threads} threads")
+    print(f"  {'ours':14s} {ms:8.1f} ms")
+    for name, other_ms in others.items():
+        print(f"  {name:14s} {other_ms:8.1f} ms  {other_ms / ms:5.2f} x ours", flush=True)
+
+
+def durations_ms(steps: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Median duration of each step, after two rounds that do not count."""
+    taken: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds + 2):
+        for step, durations in zip(steps, taken, strict=True):
+            start = time.perf_counter()
+            step()
+            durations.append(1e3 * (time.perf_counter() - start))
+    return [median(durations[2:]) for durations in taken]
+
+
+def training(method: str, settings: TrainingSettings, hidden: int, specs: int, factored: bool) -> _Run:
+    """A training on random demonstrations, before its first step."""
+    options = {"hidden_dim": hidden} if method == "hypogen" else {}
+    generator = build(method, get_benchmark(BENCHMARK), settings=GENERATORS[method].settings(**options))
+    run = _Run(generator, demonstrations(specs, settings.batch_size), settings, 0, torch.device("cpu"))
+    if not factored:
+        run.optimizer = adam(generator.parameters(), settings.learning_rate, settings.max_gradient_norm, factored=False)
+    return run
+
+
+def demonstrations(specs: int, samples: int) -> Demonstrations:
+    """Random transitions of specs from all over the grid, so many in all."""
+    benchmark, numbers = get_benchmark(BENCHMARK), torch.Generator().manual_seed(0)
+    raw = torch.from_numpy(benchmark.grid[:: len(benchmark.grid) // specs][:specs].copy())
+    shape = (specs, 1, samples // specs)
+    observations, following = torch.randn(2, *shape, benchmark.observation_dim, generator=numbers)
+    actions = torch.rand(*shape, benchmark.action_dim, generator=numbers) * 2 - 1
+    rewards, values = torch.rand(2, *shape, generator=numbers)
+    return Demonstrations(raw, observations, actions, rewards, following, values * 100)
+
+
+def first_batch(run: _Run) -> Batch:
+    """All samples, as one step takes them."""
+    return next(run._batches(run._order(), 1))
+
+
+def authors_step(method: str, settings: TrainingSettings, hidden: int, batch: Batch) -> Callable[[], object]:
+    """A step whose every sample has weights of its own."""
+    run = training(method, settings, hidden, len(batch.specs), factored=False)
+    samples = batch.rewards.shape[1]
+    parts = {f.name: getattr(batch, f.name).flatten(0, 1)[:, None] for f in fields(batch) if f.name != "specs"}
+    alone = replace(batch, specs=batch.specs.repeat_interleave(samples, dim=0), **parts)
+    optimizer = torch.optim.Adam(run.generator.parameters(), lr=settings.learning_rate)
+
+    def step() -> None:
+        losses, weights = run.generator.losses(alone), settings.weights()
+        optimizer.zero_grad()
+        torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum().backward()
+        optimizer.step()
+
+    return step
+
+
+def adam_pass(parameters: int) -> Callable[[], object]:
+    """torch's fused Adam on so many parameters in one piece."""
+    flat = torch.nn.Parameter(torch.zeros(parameters))
+    flat.grad = torch.zeros_like(flat)
+    return torch.optim.Adam([flat], fused=True).step
+
+
+if __name__ == "__main__":
+    typer.run(main)
