@@ -100,7 +100,8 @@ def sweep(
     from orchestrator.execution.cluster import authenticate, choose
 
     where = choose(address)
-    authenticate(where)  # before anything imports Ray
+    if not (dry_run or why):
+        authenticate(where)  # before anything imports Ray
     from rich.console import Console
 
     from orchestrator.console.remembered import Remembered

@@ -252,7 +252,7 @@ def test_a_bucket_is_a_store_like_any_other(server, tmp_path):
     files = [entry["Key"].removeprefix(f"{tmp_path.name}/results/") for entry in listed]
     assert files == ["episodes/a.parquet", "runs/a.parquet"]
     with pytest.raises(ResultsError, match="does not exist"):
-        open_results(f"s3://{BUCKET}/elsewhere")
+        open_results(f"s3://{BUCKET}/{tmp_path.name}-elsewhere")
 
 
 def operations(server):
