@@ -100,16 +100,16 @@ def sweep(
     from orchestrator.execution.cluster import authenticate, choose
 
     where = choose(address)
-    if not (dry_run or why):
-        authenticate(where)  # before anything imports Ray
     from rich.console import Console
 
     from orchestrator.console.remembered import Remembered
 
     console, remembered = Console(soft_wrap=True), Remembered(storage, path, profile, assignments)
-    if not (dry_run or why) and (lines := remembered.recall()) is not None:
-        console.out(*where.notes, lines, sep="\n", highlight=False)
-        return 0
+    if not (dry_run or why):
+        authenticate(where)  # before anything imports Ray
+        if (lines := remembered.recall()) is not None:
+            console.out(*where.notes, lines, sep="\n", highlight=False)
+            return 0
 
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading
