@@ -97,14 +97,13 @@ def sweep(
     stop: StopRequest,
 ) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
-    from orchestrator.execution.cluster import authenticate, choose
-
-    where = choose(address)
     from rich.console import Console
 
     from orchestrator.console.remembered import Remembered
+    from orchestrator.execution.cluster import authenticate, choose
 
-    console, remembered = Console(soft_wrap=True), Remembered(storage, path, profile, assignments)
+    where, console = choose(address), Console(soft_wrap=True)
+    remembered = Remembered(storage, path, profile, assignments)
     if not (dry_run or why):
         authenticate(where)  # before anything imports Ray
         if (lines := remembered.recall()) is not None:
