@@ -92,6 +92,17 @@ def _cut(position, columns, rows, step):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def _share(total, position, rows, columns, step):  # type: ignore[no-untyped-def]
+    """Rows first:last of a matrix, multiples of `step`, that this thread works on.
+
+    All matrices lie behind one another, `total` elements in all, and this one begins at element `position`.
+    """
+    share, shares = _thread(), _threads()
+    first = _cut(total * share // shares - position, columns, rows, step)
+    return first, _cut(total * (share + 1) // shares - position, columns, rows, step)
+
+
+@_compiled
 def _work(jobs, place):  # type: ignore[no-untyped-def]
     """Elements of all jobs' weights, whose rows and columns are at a place."""
     total = 0
@@ -224,14 +235,13 @@ def _square(a, b):  # type: ignore[no-untyped-def]
 def dots_entry(real: Any) -> Any:
     @_entry
     def dots(table):  # type: ignore[no-untyped-def]
-        share, shares, count, position = _thread(), _threads(), table[0], 0
+        count, position = table[0], 0
         jobs = carray(table, (count + 1, JOB))
         total = _work(jobs, 5)
         for number in range(1, count + 1):
             job = jobs[number]
             rows, columns = job[5], job[6]
-            first = _cut(total * share // shares - position, columns, rows, 4)
-            last = _cut(total * (share + 1) // shares - position, columns, rows, 4)
+            first, last = _share(total, position, rows, columns, 4)
             position += rows * columns
             if first == last:
                 continue
@@ -255,14 +265,13 @@ def dots_entry(real: Any) -> Any:
 def sums_entry(real: Any) -> Any:
     @_entry
     def sums(table):  # type: ignore[no-untyped-def]
-        share, shares, count, position = _thread(), _threads(), table[0], 0
+        count, position = table[0], 0
         jobs = carray(table, (count + 1, JOB))
         total = _work(jobs, 5)
         for number in range(1, count + 1):
             job = jobs[number]
             rows, columns = job[5], job[6]
-            first = _cut(total * share // shares - position, columns, rows, CHUNK)
-            last = _cut(total * (share + 1) // shares - position, columns, rows, CHUNK)
+            first, last = _share(total, position, rows, columns, CHUNK)
             position += rows * columns
             x = carray(_pointer(job[0], real), (job[4], rows))
             w = carray(_pointer(job[1], real), (rows, columns))
@@ -303,15 +312,14 @@ def norms_entry(real: Any) -> Any:
 def adam_entry(real: Any) -> Any:
     @_entry
     def adam(table):  # type: ignore[no-untyped-def]
-        share, shares, count, position = _thread(), _threads(), table[0], 0
+        count, position = table[0], 0
         jobs = carray(table, (count + 1, JOB))
         given = carray(_pointer(table[1], np.float64), (5 + 2 * count,))
         total = _work(jobs, 6)
         for number in range(count):
             job = jobs[number + 1]
             rank, rows, columns = job[5], job[6], job[7]
-            first = _cut(total * share // shares - position, columns, rows, 8)
-            last = _cut(total * (share + 1) // shares - position, columns, rows, 8)
+            first, last = _share(total, position, rows, columns, 8)
             position += rows * columns
             if first == last:
                 continue
