@@ -35,6 +35,7 @@ class Episode:
 
 def write_run(store: Store, run: Run) -> None:
     """Write a run's episodes, its curve and then its row in ``runs``, whose presence says that the run is complete."""
+    store.check_again()  # what is written here stays, and nobody looks at where it came from any more
     results = ResultStore(store.results)
     summary = Manifest.load(store, run.acting.kind, run.acting.key).summary
     steps, parameters = summary["steps"], summary["parameters"]
