@@ -1,11 +1,13 @@
 """Milliseconds of a generator's training step: ours, plain torch, the authors' form and the memory's limit, in one run.
 
     python benchmarks/training.py [--threads 2] [--specs 8] [--profile paper] [--method hypogen] [--rounds 15]
+    python benchmarks/training.py --device cuda [--batch-size 4096] …
 
 The forms take turns, step by step, so that whatever else the machine does meets each of them alike; medians are
 compared. Before the first round ours compiles its kernels, unless they are in Numba's cache.
 
-- plain torch: the same generator with torch's layers, gradients and fused Adam, which is what a GPU runs.
+- plain torch: the same generator with torch's layers, gradients and fused Adam. A GPU takes the same steps, captured as
+  one CUDA graph ("ours" there), and is timed over several steps at once.
 - authors' form: weights generated per sample instead of per spec, as such code is usually written, and Adam as torch
   has it by default. It is timed after the turns.
 - limit: a pass of torch's fused Adam over as many parameters in one piece, 28 bytes each. A step that also reads every
@@ -47,51 +49,72 @@ def main(
     method: Annotated[list[str] | None, typer.Option()] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 15,
     per_sample: Annotated[bool, typer.Option(help="whether to time the authors' form")] = True,
+    device: Annotated[str, typer.Option()] = "cpu",
+    batch_size: Annotated[int | None, typer.Option(help="in place of the profile's")] = None,
 ) -> None:
     """Print the medians, and how many times as long as ours the others take."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
     for chosen in profile or list(PROFILES):
+        settings, hidden = PROFILES[chosen]
+        if batch_size is not None:
+            settings = replace(settings, batch_size=batch_size)
         for name in method or ["hypogen"]:
-            compare(name, chosen, specs, rounds, per_sample)
+            print(f"{name}, {chosen}, batch {settings.batch_size}, {specs} specs, ", end="", flush=True)
+            compare(name, settings, hidden, specs, rounds, per_sample, torch.device(device))
 
 
-def compare(method: str, profile: str, specs: int, rounds: int, per_sample: bool) -> None:
-    """Print one method's lines under one profile."""
-    settings, hidden = PROFILES[profile]
-    ours, plain = (training(method, settings, hidden, specs, factored) for factored in (True, False))
+def compare(
+    method: str,
+    settings: TrainingSettings,
+    hidden: int,
+    specs: int,
+    rounds: int,
+    per_sample: bool,
+    device: torch.device,
+) -> None:
+    """Print one method's lines."""
+    ours, plain = (training(method, settings, hidden, specs, factored, device) for factored in (True, False))
     parameters, batch = parameter_count(ours.generator), first_batch(ours)
-    steps = [lambda: ours._step(batch), lambda: plain._step(batch), adam_pass(parameters)]
-    ms, plain_ms, limit_ms = durations_ms(steps, rounds)
+    steps = [lambda: ours._step(batch), lambda: plain._step(batch), adam_pass(parameters, device)]
+    ms, plain_ms, limit_ms = durations_ms(steps, rounds, device)
     others = {"plain torch": plain_ms}
     if per_sample:
-        (others["authors' form"],) = durations_ms([authors_step(method, settings, hidden, batch)], min(rounds, 3))
+        theirs = authors_step(method, settings, hidden, batch, device)
+        (others["authors' form"],) = durations_ms([theirs], min(rounds, 3), device)
     others |= {"limit, 44 B": limit_ms * 44 / 28, "limit, 28 B": limit_ms}
-    threads = torch.get_num_threads()
-    print(f"{method}, {profile}: {parameters / 1e6:.1f} M parameters, {specs} specs, {threads} threads")
+    where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
+    print(f"{parameters / 1e6:.1f} M parameters, {where}")
     print(f"  {'ours':14s} {ms:8.1f} ms")
     for name, other_ms in others.items():
         print(f"  {name:14s} {other_ms:8.1f} ms  {other_ms / ms:5.2f} x ours", flush=True)
 
 
-def durations_ms(steps: list[Callable[[], object]], rounds: int) -> list[float]:
+def durations_ms(steps: list[Callable[[], object]], rounds: int, device: torch.device) -> list[float]:
     """Median duration of each step, after two rounds that do not count."""
     taken: list[list[float]] = [[] for _ in steps]
+    at_once = 1 if device.type == "cpu" else 20
     for _ in range(rounds + 2):
         for step, durations in zip(steps, taken, strict=True):
             start = time.perf_counter()
-            step()
-            durations.append(1e3 * (time.perf_counter() - start))
+            for _ in range(at_once):
+                step()
+            if device.type != "cpu":
+                torch.cuda.synchronize()
+            durations.append(1e3 * (time.perf_counter() - start) / at_once)
     return [median(durations[2:]) for durations in taken]
 
 
-def training(method: str, settings: TrainingSettings, hidden: int, specs: int, factored: bool) -> _Run:
-    """A training on random demonstrations, before its first step."""
+def training(
+    method: str, settings: TrainingSettings, hidden: int, specs: int, ours: bool, device: torch.device
+) -> _Run:
+    """A training on random demonstrations, before its first step: ours, or plain torch's."""
     options = {"hidden_dim": hidden} if method == "hypogen" else {}
-    generator = build(method, get_benchmark(BENCHMARK), settings=GENERATORS[method].settings(**options))
-    run = _Run(generator, demonstrations(specs, settings.batch_size), settings, 0, torch.device("cpu"))
-    if not factored:
+    generator = build(method, get_benchmark(BENCHMARK), settings=GENERATORS[method].settings(**options)).to(device)
+    run = _Run(generator, demonstrations(specs, settings.batch_size), settings, 0, device)
+    if not ours:
         run.optimizer = adam(generator.parameters(), settings.learning_rate, settings.max_gradient_norm, factored=False)
+        run._take = run._learn
     return run
 
 
@@ -111,9 +134,11 @@ def first_batch(run: _Run) -> Batch:
     return next(run._batches(run._order(), 1))
 
 
-def authors_step(method: str, settings: TrainingSettings, hidden: int, batch: Batch) -> Callable[[], object]:
+def authors_step(
+    method: str, settings: TrainingSettings, hidden: int, batch: Batch, device: torch.device
+) -> Callable[[], object]:
     """A step whose every sample has weights of its own."""
-    run = training(method, settings, hidden, len(batch.specs), factored=False)
+    run = training(method, settings, hidden, len(batch.specs), False, device)
     samples = batch.rewards.shape[1]
     parts = {f.name: getattr(batch, f.name).flatten(0, 1)[:, None] for f in fields(batch) if f.name != "specs"}
     alone = replace(batch, specs=batch.specs.repeat_interleave(samples, dim=0), **parts)
@@ -128,9 +153,9 @@ def authors_step(method: str, settings: TrainingSettings, hidden: int, batch: Ba
     return step
 
 
-def adam_pass(parameters: int) -> Callable[[], object]:
+def adam_pass(parameters: int, device: torch.device) -> Callable[[], object]:
     """torch's fused Adam on so many parameters in one piece."""
-    flat = torch.nn.Parameter(torch.zeros(parameters))
+    flat = torch.nn.Parameter(torch.zeros(parameters, device=device))
     flat.grad = torch.zeros_like(flat)
     return torch.optim.Adam([flat], fused=True).step
 

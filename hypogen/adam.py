@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hypogen.checkpoints import load_optimizer_state, optimizer_state
 from hypogen.factored import Tape
+from hypogen.native import Jobs
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Adam's constants (torch's defaults)."""
@@ -41,39 +42,64 @@ class Optimizer(Protocol):
         """Go back to a `state`, of either optimiser."""
 
 
+class Capturable(Optimizer, Protocol):
+    """An optimiser whose step may be captured in a CUDA graph (`hypogen.captured`)."""
+
+    def buffers(self) -> list[Tensor]:
+        """Moments and counts, as far as they exist: all once a step was taken."""
+
+    def settle(self) -> None:
+        """Finish what can't be done while a graph is captured."""
+
+
 def adam(
     parameters: Iterable[nn.Parameter], rate: float, max_norm: float | None = None, factored: bool = True
 ) -> Optimizer:
     """Adam for these parameters.
 
     max_norm: largest norm of all gradients together, which are scaled down to it; None for no limit.
-    factored: whether gradients may be kept as factors, which takes parameters on the CPU of one floating type, and
-        torch with GNU's OpenMP (Linux); otherwise, and there, this is torch's own Adam.
+    factored: whether gradients may be kept as factors. On a processor that takes parameters of one floating type, and
+        torch with GNU's OpenMP (Linux); on a GPU, float32 and Triton. Otherwise, and there, this is torch's own Adam.
     """
     parameters = list(parameters)
-    if factored and (kernels := _kernels(parameters)) is not None:
-        return FactoredAdam(parameters, rate, max_norm, Tape(kernels))
+    kinds = {(parameter.device.type, parameter.dtype) for parameter in parameters}
+    if factored and kinds in ({("cpu", torch.float32)}, {("cpu", torch.float64)}):
+        try:
+            from hypogen.native.cpu import CpuKernels  # loads Numba, which only training needs
+        except OSError:
+            return PlainAdam(parameters, rate, max_norm)
+        return FactoredAdam(parameters, rate, max_norm, CpuKernels(parameters[0].dtype))
+    if factored and kinds == {("cuda", torch.float32)}:
+        try:
+            from hypogen.native.gpu import GpuKernels
+        except ImportError:
+            return PlainAdam(parameters, rate, max_norm)
+        return GpuFactoredAdam(parameters, rate, max_norm, GpuKernels(parameters[0].device))
     return PlainAdam(parameters, rate, max_norm)
 
 
-def _kernels(parameters: list[nn.Parameter]) -> Any:
-    """Native kernels that these parameters can be trained with, or None."""
-    kinds = {(parameter.device.type, parameter.dtype) for parameter in parameters}
-    if kinds not in ({("cpu", torch.float32)}, {("cpu", torch.float64)}):
-        return None
-    try:
-        from hypogen.native import Kernels  # loads Numba, which only training needs
-    except OSError:
-        return None
-    return Kernels(parameters[0].dtype)
-
-
 class PlainAdam:
-    """torch's Adam by whole gradients."""
+    """torch's Adam by whole gradients. On a GPU its step may be captured: rate and counts lie there."""
 
     def __init__(self, parameters: list[nn.Parameter], rate: float, max_norm: float | None) -> None:
-        self.rate, self._parameters, self._max_norm = rate, parameters, max_norm
-        self._adam = torch.optim.Adam(parameters, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
+        self._parameters, self._max_norm = parameters, max_norm
+        on_gpu = parameters[0].is_cuda
+        given = torch.tensor(rate, device=parameters[0].device) if on_gpu else rate
+        self._adam = torch.optim.Adam(parameters, lr=given, betas=BETAS, eps=EPSILON, fused=True, capturable=on_gpu)
+        self._rate = rate
+
+    @property
+    def rate(self) -> float:
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        for group in self._adam.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self._rate = rate
 
     def recording(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -83,9 +109,13 @@ class PlainAdam:
         loss.backward()
         if self._max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
-        for group in self._adam.param_groups:
-            group["lr"] = self.rate
         self._adam.step()
+
+    def buffers(self) -> list[Tensor]:
+        return [tensor for parameter in self._parameters for tensor in self._adam.state.get(parameter, {}).values()]
+
+    def settle(self) -> None:
+        pass
 
     def state(self) -> dict[str, Any]:
         return optimizer_state(self._adam)
@@ -97,13 +127,13 @@ class PlainAdam:
 class FactoredAdam:
     """Adam by the factors on a tape and by whole gradients: torch's arithmetic but for the order of additions.
 
-    The norm for clipping follows from the factors' Gram matrices, and the update forms each row of a gradient while it
-    has that row's weights and moments at hand.
+    The update forms each row of a gradient while it has that row's weights and moments at hand.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], rate: float, max_norm: float | None, tape: Tape) -> None:
-        self.rate, self._parameters, self._max_norm, self._tape = rate, parameters, max_norm, tape
-        self._steps = [0] * len(parameters)
+    def __init__(self, parameters: list[nn.Parameter], rate: float, max_norm: float | None, kernels: Any) -> None:
+        self.rate, self._parameters, self._max_norm = rate, parameters, max_norm
+        self._tape, self._kernels = Tape(kernels), kernels
+        self._steps: Any = [0] * len(parameters)
         self._means, self._squares = _together(parameters), _together(parameters)
         moments = zip(self._means, self._squares, strict=True)
         self._moments = [(mean.data_ptr(), square.data_ptr()) for mean, square in moments]
@@ -118,8 +148,7 @@ class FactoredAdam:
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()
-        jobs, kept = [], []
-        numbers = [1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON, 1.0]
+        used, jobs, kept = [], [], []
         for number, parameter in enumerate(self._parameters):
             gradient = self._gradient(parameter)
             if gradient is None:
@@ -130,13 +159,19 @@ class FactoredAdam:
             addresses = parameter.data_ptr(), *self._moments[number], first.data_ptr(), columns.data_ptr()
             width = columns.shape[1]
             jobs.append((*addresses, rank, parameter.numel() // width, width))
+            used.append(number)
+        self._update(used, jobs)
+        self._tape.factors.clear()
+
+    def _update(self, used: list[int], jobs: Jobs) -> None:
+        """Take the step of the parameters `used`."""
+        numbers = [1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON, 1.0]
+        for number in used:
             count = self._steps[number] = self._steps[number] + 1
             numbers += ((1.0 - BETAS[1] ** count) ** -0.5, self.rate / (1.0 - BETAS[0] ** count))
-        if self._max_norm is not None:
-            norm = float(self._tape.kernels.norms(jobs).sum().sqrt())
-            numbers[4] = min(1.0, self._max_norm / (norm + 1e-6))  # as torch has it
-        self._tape.kernels.adam(jobs, numbers)
-        self._tape.factors.clear()
+        if self._max_norm is not None:  # as torch has it
+            numbers[4] = min(1.0, self._max_norm / (self._kernels.norm(jobs) + 1e-6))
+        self._kernels.adam(jobs, numbers)
 
     def _gradient(self, parameter: nn.Parameter) -> tuple[Tensor | None, Tensor] | None:
         """Rows and columns of a gradient, or no rows and the whole gradient as a matrix; None where there is none."""
@@ -174,13 +209,56 @@ class FactoredAdam:
             square.copy_(torch.zeros(()) if buffers is None else buffers["exp_avg_sq"])
 
 
+class GpuFactoredAdam(FactoredAdam):
+    """The same on a GPU. Its step may be captured: rate and counts lie there."""
+
+    def __init__(self, parameters: list[nn.Parameter], rate: float, max_norm: float | None, kernels: Any) -> None:
+        device = parameters[0].device
+        self._rate = torch.tensor(rate, dtype=torch.float64, device=device)
+        super().__init__(parameters, rate, max_norm, kernels)
+        self._steps = torch.zeros(len(parameters), dtype=torch.float64, device=device)
+        self._one = torch.ones((), device=device)
+        self._masks: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def rate(self) -> float:
+        return float(self._rate)
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._rate.fill_(rate)
+
+    def buffers(self) -> list[Tensor]:
+        return [*self._means, *self._squares, self._steps]
+
+    def settle(self) -> None:
+        self._kernels.settle()
+
+    def _update(self, used: list[int], jobs: Jobs) -> None:
+        if tuple(used) not in self._masks:
+            places = torch.tensor(used, device=self._steps.device)
+            self._masks[tuple(used)] = places, torch.zeros_like(self._steps).index_fill_(0, places, 1.0)
+        places, mask = self._masks[tuple(used)]
+        counts = self._steps.add_(mask)[places]
+        roots = (1.0 - BETAS[1] ** counts).rsqrt().float()
+        steps = (self._rate / (1.0 - BETAS[0] ** counts)).float()
+        scale = self._one
+        if self._max_norm is not None:  # as torch has it
+            scale = (self._max_norm / (self._kernels.norm(jobs) + 1e-6)).clamp(max=1.0).float()
+        constants = (1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON)
+        self._kernels.adam(jobs, scale, roots, steps, constants)
+
+
 def _together(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Zeros like these, side by side in memory that numpy asks the kernel to map by huge pages.
+    """Zeros like these, side by side; on a processor in memory that numpy asks the kernel to map by huge pages.
 
     Passes over hundreds of megabytes then wait for the tables of pages less: the thin products run up to 1.4 x as fast.
     """
     line = 64 // tensors[0].itemsize
     sizes = [-(-tensor.numel() // line) * line for tensor in tensors]
-    kind = torch.empty(0, dtype=tensors[0].dtype).numpy().dtype
-    room = torch.from_numpy(np.empty(sum(sizes), kind)).zero_()
+    if tensors[0].device.type == "cpu":
+        kind = torch.empty(0, dtype=tensors[0].dtype).numpy().dtype
+        room = torch.from_numpy(np.empty(sum(sizes), kind)).zero_()
+    else:
+        room = torch.zeros(sum(sizes), dtype=tensors[0].dtype, device=tensors[0].device)
     return [part[: like.numel()].view_as(like) for part, like in zip(room.split(sizes), tensors, strict=True)]

@@ -3,7 +3,7 @@
 A hypernetwork's layers see one row per spec. The gradient of a weight [out, in] is then slopes.T [out, S] times inputs
 [S, in]: its rank is at most the number of specs S, and these two factors are a thousandth of its size. While a tape is
 `recording`, the layers here leave them on it in place of `grad`, for `hypogen.adam` to update the weights by, and run
-in native code. Otherwise they are plain torch: the oracle in the tests, and the way on GPUs and in bfloat16.
+in native code. Otherwise they are plain torch: the oracle in the tests, and the way in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:  # a runtime import would load Numba, which only training needs
-    from hypogen.native import Kernels
+from hypogen.native import Kernels
 
 Factors = tuple[Tensor, Tensor]
 """Gradient [m, n] as rows [R, m] and columns [R, n]: rows.T @ columns."""

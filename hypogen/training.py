@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hypogen.adam import adam
+from hypogen.adam import Capturable, adam
+from hypogen.captured import CapturedStep
 from hypogen.checkpoints import Checkpoint
 from hypogen.errors import Diverged, Stopped
 from hypogen.generators.base import Batch, Generator
@@ -168,6 +169,7 @@ class _Run:
             settings.max_gradient_norm,
             factored=settings.precision == "float32",
         )
+        self._take = self._learn if device.type == "cpu" else self._captured()
         self.epoch = self.step = 0
         self.rows: list[Row] = []
         self.within: dict[str, Any] | None = None
@@ -235,15 +237,23 @@ class _Run:
             raise Stopped(f"training stopped in epoch {self.epoch + 1} of {self.settings.epochs}")
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
-        weights = {**self.settings.weights(), **self.generator.loss_weights()}
         if self.settings.spec_noise:
             batch = replace(batch, specs=self._disturbed(batch.specs))
+        return self._take(batch)
+
+    def _learn(self, batch: Batch) -> dict[str, Tensor]:
+        """Take a step; the losses by name."""
+        weights = {**self.settings.weights(), **self.generator.loss_weights()}
         low = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
         with low, self.optimizer.recording():
             losses = self.generator.losses(batch)
         total = torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
         self.optimizer.step(total)
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _captured(self) -> CapturedStep:
+        weights: list[Tensor] = [parameter.data for parameter in self.generator.parameters()]
+        return CapturedStep(self._learn, self.device, weights, cast(Capturable, self.optimizer))
 
     def _disturbed(self, specs: Tensor) -> Tensor:
         """Specs [S, C] with the noise of this step."""

@@ -25,9 +25,9 @@ Specs = npt.NDArray[Any] | Tensor
 class Batch:
     """B transitions of each of S specs, as float tensors on the generator's device.
 
-    specs [S, C] raw, float64, on the CPU; observations and next_observations [S, B, D]; actions [S, B, A]; rewards [S,
-    B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards; continues [S, B]: 1, or 0 where the episode
-    ended for good, so that the next observation has no value.
+    specs [S, C] raw, float64, on the CPU unless the step is captured; observations and next_observations [S, B, D];
+    actions [S, B, A]; rewards [S, B]; values [S, B]: the expert's Q1(s, a), a discounted sum of rewards; continues [S,
+    B]: 1, or 0 where the episode ended for good, so that the next observation has no value.
     """
 
     specs: Tensor
@@ -103,9 +103,9 @@ class Generator(nn.Module, ABC):
         return f"{self.benchmark.name}, {self.shape}, {self.settings}"
 
 
-def raw_specs(benchmark: Benchmark, specs: Specs) -> npt.NDArray[Any]:
-    """Specs as float64 [S, C]. Raises ValueError for another shape."""
-    raw = np.asarray(specs, dtype=np.float64)
+def raw_specs(benchmark: Benchmark, specs: Specs) -> Tensor:
+    """Specs as float64 [S, C], on the device that they are on. Raises ValueError for another shape."""
+    raw = specs.double() if isinstance(specs, Tensor) else torch.from_numpy(np.array(specs, dtype=np.float64))
     if raw.ndim != 2 or raw.shape[1] != benchmark.grid.shape[1]:
         raise ValueError(f"{benchmark.name} wants specs [S, {benchmark.grid.shape[1]}], not {list(raw.shape)}")
     return raw

@@ -51,9 +51,12 @@ class SpecEncoder(nn.Module):
     def __init__(self, benchmark: Benchmark, embedding_dim: int, scaling: SpecScaling) -> None:
         super().__init__()
         self.benchmark, self.scaling = benchmark, scaling
+        for name, bound in (("low", benchmark.grid.min(axis=0)), ("high", benchmark.grid.max(axis=0))):
+            self.register_buffer(name, torch.from_numpy(bound), persistent=False)
         self.stages = residual_stages(benchmark.grid.shape[1], embedding_dim)
 
     def forward(self, specs: Specs) -> Tensor:
-        raw = raw_specs(self.benchmark, specs)
-        scaled = self.benchmark.scale(raw) if self.scaling == "unit" else raw
-        return self.stages(torch.as_tensor(scaled).to(next(self.parameters())))
+        low, high = self.get_buffer("low"), self.get_buffer("high")
+        raw = raw_specs(self.benchmark, specs).to(low.device)
+        scaled = 2.0 * (raw - low) / (high - low) - 1.0 if self.scaling == "unit" else raw
+        return self.stages(scaled.to(next(self.parameters())))

@@ -1,90 +1,44 @@
-"""Kernels for layers that see few rows, compiled by Numba and run on torch's own threads.
+"""Kernels for layers that see few rows.
 
 A hypernetwork's layers see one row per spec: 8 rows against millions of weights. Their products and Adam's update take
 as long as the weights take to come from memory, if each is one pass over them:
 
 - `dots`: inputs @ weight.T + bias, with ReLU if asked for: linear layers;
 - `sums`: inputs @ weight: the slopes of the same by their inputs;
-- `norms`: sum of the squares of gradients that are kept as factors (see `hypogen.factored`), or whole;
+- `norm`: of all gradients, which are kept as factors (see `hypogen.factored`), or whole;
 - `adam`: Adam's update by such gradients, each formed row by row while the weights are at hand.
 
-Every kernel takes a list of jobs, so that many small layers cost one call. Work is cut in the same pieces whatever the
-number of threads, and no two threads add to one number: one thread and sixteen give the same bits. The threads are
-those of torch's OpenMP runtime, so no second pool competes with it, and `torch.set_num_threads` holds. Compiled code is
-kept in Numba's cache: beside this file, or in the user's cache folder where that is read-only.
+Every kernel takes a list of jobs, so that many small layers cost one call. `hypogen.native.cpu` has them for
+processors, `hypogen.native.gpu` for GPUs.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
-
-from hypogen.native.kernels import CHUNK, JOB, adam_entry, dots_entry, norms_entry, sums_entry
-from hypogen.native.openmp import run
-
-SMALL = 1 << 17
-"""Multiplications per row of the inputs below which a second thread costs more than it brings."""
 
 Jobs = Sequence[Sequence[int]]
+"""Rows of eight integers, addresses among them."""
 
 
-class Kernels:
-    """The kernels for a floating type, compiled or read from the cache when the first of them is made.
+class Kernels(Protocol):
+    """The kernels that layers are made of, for one floating type.
 
-    Jobs are rows of eight integers, addresses among them.
+    Raises nothing on bad addresses: it reads and writes what is there.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype, self._entries = dtype, _entries(dtype)
-        self._dots, self._sums, self._norms, self._adam = (ctypes.c_void_p(entry.address) for entry in self._entries)
+    dtype: torch.dtype
 
     def dots(self, jobs: Jobs) -> None:
         """Rows: inputs [S, n], weight [m, n], outputs [S, m], bias [m] or 0, S, m, n, whether ReLU follows."""
-        _run(self._dots, jobs, sum(job[5] * job[6] for job in jobs))
 
     def sums(self, jobs: Jobs) -> None:
         """Rows: inputs [S, m], weight [m, n], outputs [chunks, S, n] to be added up, mask [S, n] or 0, S, m, n, 0.
 
         Outputs are 0 where the mask is not positive: the slope of a ReLU whose output is the mask.
         """
-        _run(self._sums, jobs, sum(job[5] * job[6] for job in jobs))
 
-    @staticmethod
-    def chunks(rows: int) -> int:
+    def chunks(self, rows: int) -> int:
         """Number of parts in which `sums` adds up the rows of a weight."""
-        return -(-rows // CHUNK)
-
-    def norms(self, jobs: Jobs) -> Tensor:
-        """Sum of a gradient's squares for each row of `adam`, float64."""
-        found = torch.empty(len(jobs), dtype=torch.float64)
-        _run(self._norms, jobs, SMALL, found=found.data_ptr())
-        return found
-
-    def adam(self, jobs: Jobs, numbers: Sequence[float]) -> None:
-        """Rows: parameter, its two moments [m, n], factors [R, m] and [R, n], R, m, n; or R = 0 and a gradient [m, n].
-
-        numbers: 1 - beta1, beta2, 1 - beta2, epsilon, factor of the gradients; and for every row the reciprocal of the
-        root of the second moment's bias correction, and the step size by the first's.
-        """
-        table = (ctypes.c_double * len(numbers))(*numbers)
-        _run(self._adam, jobs, SMALL, numbers=ctypes.addressof(table))
-
-
-@cache
-def _entries(dtype: torch.dtype) -> tuple[Any, ...]:
-    real = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
-    return dots_entry(real), sums_entry(real), norms_entry(real), adam_entry(real)
-
-
-def _run(kernel: ctypes.c_void_p, jobs: Jobs, work: int, numbers: int = 0, found: int = 0) -> None:
-    values = [len(jobs), numbers, found, *[0] * (JOB - 3)]
-    for job in jobs:
-        values += job
-    table = (ctypes.c_int64 * len(values))(*values)
-    run(kernel, table, torch.get_num_threads() if work >= SMALL else 1)

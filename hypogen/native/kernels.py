@@ -45,7 +45,7 @@ _entry = cfunc(types.void(types.CPointer(types.int64)), error_model="numpy", cac
 """A kernel's entry: a function of a table of jobs that every thread calls, and that does its share of them.
 
 The table's first row: number of jobs, address of Adam's numbers (float64), address of the norms (float64). Its other
-rows are the jobs; see `Kernels` for them. There is an entry for each type of real numbers.
+rows are the jobs; see `CpuKernels` for them. There is an entry for each type of real numbers.
 """
 
 
@@ -186,7 +186,7 @@ def _update(p, m, v, g, a, b, first, last, numbers):  # type: ignore[no-untyped-
     """Adam's update of rows first:last of a parameter p with moments m and v [m, n].
 
     Its gradient is g [m, n], or, where there are R > 0 factors, a.T @ b for a [R, m], b [R, n]. numbers: see
-    `Kernels.adam`.
+    `CpuKernels.adam`.
     """
     scale, fresh, kept, squared, root, epsilon, step = numbers
     rank, columns = b.shape
