@@ -1,7 +1,7 @@
 """Milliseconds of a generator's training step: ours, plain torch, the authors' form and the memory's limit, in one run.
 
     python benchmarks/training.py [--threads 2] [--specs 8] [--profile paper] [--method hypogen] [--rounds 15]
-    python benchmarks/training.py --device cuda [--batch-size 4096] …
+    python benchmarks/training.py --device cuda [--batch-size 4096] [--trials 4] …
 
 The forms take turns, step by step, so that whatever else the machine does meets each of them alike; medians are
 compared. Before the first round ours compiles its kernels, unless they are in Numba's cache.
@@ -16,22 +16,24 @@ compared. Before the first round ours compiles its kernels, unless they are in N
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
-from hypogen.adam import adam
 from hypogen.benchmarks import get_benchmark
 from hypogen.demonstrations import Demonstrations
 from hypogen.generators import GENERATORS, Batch, build, parameter_count
 from hypogen.training import TrainingSettings, _keep_freed_memory, _Run
 
 BENCHMARK = "cheetah-speed"
+SECONDS = 5.0
+"""How long trials are timed together."""
 PROFILES = {
     "paper": (TrainingSettings(), 128),
     "laptop": (
@@ -51,6 +53,7 @@ def main(
     per_sample: Annotated[bool, typer.Option(help="whether to time the authors' form")] = True,
     device: Annotated[str, typer.Option()] = "cpu",
     batch_size: Annotated[int | None, typer.Option(help="in place of the profile's")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="so many at once instead, a process each, without the peers")] = 1,
 ) -> None:
     """Print the medians, and how many times as long as ours the others take."""
     torch.set_num_threads(threads)
@@ -61,6 +64,9 @@ def main(
             settings = replace(settings, batch_size=batch_size)
         for name in method or ["hypogen"]:
             print(f"{name}, {chosen}, batch {settings.batch_size}, {specs} specs, ", end="", flush=True)
+            if trials > 1:
+                print(f"{trials} trials: {rate_together(trials, name, settings, hidden, specs, device):.0f} steps/s")
+                continue
             compare(name, settings, hidden, specs, rounds, per_sample, torch.device(device))
 
 
@@ -90,6 +96,45 @@ def compare(
         print(f"  {name:14s} {other_ms:8.1f} ms  {other_ms / ms:5.2f} x ours", flush=True)
 
 
+def rate_together(trials: int, method: str, settings: TrainingSettings, hidden: int, specs: int, device: str) -> float:
+    """Steps a second of all trials together, each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    start, rates = context.Barrier(trials), context.Queue()
+    given = method, settings, hidden, specs, device, torch.get_num_threads(), start, rates
+    processes = [context.Process(target=_one_of_many, args=given) for _ in range(trials)]
+    for process in processes:
+        process.start()
+    total = sum(rates.get(timeout=300) for _ in processes)
+    for process in processes:
+        process.join()
+    return total
+
+
+def _one_of_many(
+    method: str,
+    settings: TrainingSettings,
+    hidden: int,
+    specs: int,
+    device: str,
+    threads: int,
+    start: Any,
+    rates: Any,
+) -> None:
+    """Put into `rates` how many steps a second one trial takes while the others run."""
+    torch.set_num_threads(threads)
+    run = training(method, settings, hidden, specs, True, torch.device(device))
+    batch, count = first_batch(run), 0
+    float(run._step(batch)["loss"])
+    start.wait()
+    began = time.perf_counter()
+    while time.perf_counter() - began < SECONDS:
+        for _ in range(20):
+            run._step(batch)
+        float(run._step(batch)["loss"])  # waits for the device
+        count += 21
+    rates.put(count / (time.perf_counter() - began))
+
+
 def durations_ms(steps: list[Callable[[], object]], rounds: int, device: torch.device) -> list[float]:
     """Median duration of each step, after two rounds that do not count."""
     taken: list[list[float]] = [[] for _ in steps]
@@ -111,9 +156,8 @@ def training(
     """A training on random demonstrations, before its first step: ours, or plain torch's."""
     options = {"hidden_dim": hidden} if method == "hypogen" else {}
     generator = build(method, get_benchmark(BENCHMARK), settings=GENERATORS[method].settings(**options)).to(device)
-    run = _Run(generator, demonstrations(specs, settings.batch_size), settings, 0, device)
+    run = _Run(generator, demonstrations(specs, settings.batch_size), settings, 0, device, factored=ours)
     if not ours:
-        run.optimizer = adam(generator.parameters(), settings.learning_rate, settings.max_gradient_norm, factored=False)
         run._take = run._learn
     return run
 

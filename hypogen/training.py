@@ -159,15 +159,22 @@ class _Run:
     """State of one training from epoch to epoch: generator, optimiser, curve."""
 
     def __init__(
-        self, generator: Generator, demonstrations: Demonstrations, settings: TrainingSettings, seed: int, device: Any
+        self,
+        generator: Generator,
+        demonstrations: Demonstrations,
+        settings: TrainingSettings,
+        seed: int,
+        device: torch.device,
+        factored: bool = True,
     ) -> None:
+        """factored: whether gradients may be kept as factors (`hypogen.adam`)."""
         self.generator, self.settings, self.seed, self.device = generator, settings, seed, device
         self.data = Batch.of(demonstrations, device)
         self.optimizer = adam(
             generator.parameters(),
             settings.learning_rate,
             settings.max_gradient_norm,
-            factored=settings.precision == "float32",
+            factored=factored and settings.precision == "float32",
         )
         self._take = self._learn if device.type == "cpu" else self._captured()
         self.epoch = self.step = 0

@@ -127,9 +127,9 @@ def _dots(table, jobs, ROWS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexp
     job, block = _place(table, jobs)
     x, w, y, bias = _at(job, 0), _at(job, 1), _at(job, 2), _at(job, 3)
     count, rows, columns = _size(job, 4), _size(job, 5), _size(job, 6)
-    biased, relu = tl.load(job + 3) != 0, tl.load(job + 7) != 0
+    biased, relu = tl.where(tl.load(job + 3) != 0, rows, 0), tl.load(job + 7) != 0
     row = block * HIGH + tl.arange(0, HIGH)
-    start = tl.load(bias + row, mask=(row < rows) & biased, other=0.0)
+    start = tl.load(bias + row, mask=row < biased, other=0.0)
     for first in range(0, count, ROWS):
         one = first + tl.arange(0, ROWS)
         products = tl.zeros((ROWS, HIGH, WIDE), tl.float32)
@@ -149,7 +149,7 @@ def _sums(table, jobs, ROWS: tl.constexpr, PART: tl.constexpr, HIGH: tl.constexp
     job, block = _place(table, jobs)
     x, w, y, masks = _at(job, 0), _at(job, 1), _at(job, 2), _at(job, 3)
     count, rows, columns = _size(job, 4), _size(job, 5), _size(job, 6)
-    masked = tl.load(job + 3) != 0
+    masked = tl.where(tl.load(job + 3) != 0, columns, 0)
     across = tl.cdiv(columns, WIDE)
     part = block // across
     column = block % across * WIDE + tl.arange(0, WIDE)
@@ -167,7 +167,7 @@ def _sums(table, jobs, ROWS: tl.constexpr, PART: tl.constexpr, HIGH: tl.constexp
         total = tl.sum(products, axis=1)
         there = (one[:, None] < count) & inside
         place = one[:, None] * columns + column[None, :]
-        open_ = tl.load(masks + place, mask=there & masked, other=1.0)
+        open_ = tl.load(masks + place, mask=(one[:, None] < count) & (column[None, :] < masked), other=1.0)
         total = tl.where(open_ > 0.0, total, 0.0)
         tl.store(y + part * count * columns + place, total, mask=there)
 
@@ -176,9 +176,8 @@ def _sums(table, jobs, ROWS: tl.constexpr, PART: tl.constexpr, HIGH: tl.constexp
 def _gradient(job, row, column, rows, columns):  # type: ignore[no-untyped-def]
     """Tile of a gradient: whole, or the product of its factors."""
     rank = _size(job, 5)
-    there = (row[:, None] < rows) & (column[None, :] < columns)
-    whole = _at(job, 3) + row[:, None] * columns + column[None, :]
-    slope = tl.load(whole, mask=there & (rank == 0), other=0.0)
+    there = (row[:, None] < tl.where(rank == 0, rows, 0)) & (column[None, :] < columns)
+    slope = tl.load(_at(job, 3) + row[:, None] * columns + column[None, :], mask=there, other=0.0)
     for r in range(0, rank):
         a = tl.load(_at(job, 3) + r * rows + row, mask=row < rows, other=0.0)
         b = tl.load(_at(job, 4) + r * columns + column, mask=column < columns, other=0.0)
