@@ -48,6 +48,9 @@ class Capturable(Optimizer, Protocol):
     def buffers(self) -> list[Tensor]:
         """Moments and counts, as far as they exist: all once a step was taken."""
 
+    def prepare(self) -> None:
+        """Make ready for a capture, once such steps were taken."""
+
     def settle(self) -> None:
         """Finish what can't be done while a graph is captured."""
 
@@ -113,6 +116,9 @@ class PlainAdam:
 
     def buffers(self) -> list[Tensor]:
         return [tensor for parameter in self._parameters for tensor in self._adam.state.get(parameter, {}).values()]
+
+    def prepare(self) -> None:
+        pass
 
     def settle(self) -> None:
         pass
@@ -230,6 +236,9 @@ class GpuFactoredAdam(FactoredAdam):
 
     def buffers(self) -> list[Tensor]:
         return [*self._means, *self._squares, self._steps]
+
+    def prepare(self) -> None:
+        self._kernels.prepare()
 
     def settle(self) -> None:
         self._kernels.settle()

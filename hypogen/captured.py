@@ -56,6 +56,7 @@ class CapturedStep:
                 tensor.copy_(before[number])
             else:  # made by the first step: moments and their count
                 tensor.zero_()
+        self._optimizer.prepare()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             results = self._learn(memory)

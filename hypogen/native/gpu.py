@@ -2,8 +2,8 @@
 
 Jobs lie in a table on the device, with the addresses that they work on, and behind them the tiles that they are cut
 into: one program works on one tile. Each number of a result is added up by one program in a fixed order, so the same
-work gives the same bits. While a CUDA graph is captured nothing can be copied to the device: tables are filled in
-afterwards (`GpuKernels.settle`).
+work gives the same bits. While a CUDA graph is captured nothing can be copied to the device: its tables have room of
+their own (`GpuKernels.prepare`) and are filled in afterwards (`GpuKernels.settle`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from hypogen.native import Jobs
 JOB = 8
 """Integers that describe a job."""
 
+ALIGNED = 16
+"""Integers of which a table's room is a multiple: Triton compiles another kernel for addresses that are not aligned."""
+
 CHUNK = 64
 """Rows of a weight that `sums` adds up on their own."""
 
@@ -39,10 +42,22 @@ class GpuKernels:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self._words = 0
+        self._room = torch.empty(0, dtype=torch.int64, device=device)
         self._tables: list[tuple[Tensor, Tensor]] = []
+        self._kept: list[Tensor] = []
+
+    def prepare(self) -> None:
+        """Make room for the tables of a graph, as much as those took that were launched since the last one.
+
+        A graph's own memory won't do: what a kernel left there earlier in the graph would come back in every replay.
+        """
+        self._room = torch.empty(self._words, dtype=torch.int64, device=self.device)
+        self._kept.append(self._room)
+        self._words = 0
 
     def settle(self) -> None:
-        """Fill in the tables of a graph that was captured. They must live as long as it does."""
+        """Fill in the tables of the graph that was captured."""
         for table, content in self._tables:
             table.copy_(content)
         self._tables.clear()
@@ -93,10 +108,13 @@ class GpuKernels:
     def _table(self, content: npt.NDArray[np.int64]) -> Tensor:
         given = torch.from_numpy(content)
         if self.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+            self._words += -(-len(content) // ALIGNED) * ALIGNED
             return given.to(self.device)
-        table = torch.empty_like(given, device=self.device)
-        self._tables.append((table, given))
-        return table
+        assert len(content) <= len(self._room), "a captured step launches more than those before it"
+        taken, rest = self._room[: len(content)], self._room[-(-len(content) // ALIGNED) * ALIGNED :]
+        self._room = rest
+        self._tables.append((taken, given))
+        return taken
 
 
 def _tiles(jobs: Jobs) -> list[int]:
