@@ -6,7 +6,9 @@ the kernels of one step with the addresses that they work on; a replay takes one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -58,7 +60,7 @@ class CapturedStep:
                 tensor.zero_()
         self._optimizer.prepare()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with _no_collection(), torch.cuda.graph(graph):
             results = self._learn(memory)
         self._optimizer.settle()
         return graph, memory, results
@@ -73,3 +75,16 @@ class CapturedStep:
             for _ in range(WARM_UP):
                 self._learn(memory)
         torch.cuda.current_stream(self._device).wait_stream(beside)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile: another training's graph among it would end the capture."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
