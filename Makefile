@@ -42,7 +42,13 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-test: setup lint types
+# Triton interprets the GPU's kernels in one test. It has a folder of its own: where torch finds it, it imports it.
+$(VENV)/triton/.ready: $(VENV)/.ready
+	@echo "Installing Triton, by which the GPU's kernels are tested on a processor …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.9.0
+	@touch $@
+
+test: setup lint types $(VENV)/triton/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 clean:

@@ -96,4 +96,7 @@ def test_a_method_is_added_as_its_error_says(tmp_path: Path) -> None:
         expand(load(path, None, ["uvfa.discount=0.9"]))
     remedy = re.search(r"--set '(.*?)'", str(caught.value))
     assert remedy
-    assert expand(load(path, None, [remedy[1], "uvfa.discount=0.9"]))[0].experiment.methods["uvfa"].discount == 0.9
+    assert (
+        expand(load(path, None, [remedy[1], "uvfa.discount=0.9"]))[0].experiment.methods["uvfa"].settings.discount
+        == 0.9
+    )

@@ -21,6 +21,7 @@ from results.problems import ResultsError
 
 def check_experiment(experiment: Experiment, source: YamlSource) -> None:
     """Everything that no key can tell alone."""
+    _check_trainings(experiment, source)
     for name in experiment.benchmarks:
         benchmark = get_benchmark(name)
         _check_variables(benchmark, source)
@@ -56,8 +57,8 @@ def _check_table_name(experiment: Experiment) -> None:
 def _check_adaptation(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
     """A few-shot method cannot adapt on more demonstrations of a spec than there are."""
     there = experiment.demonstrations.count(benchmark)
-    for method, settings in experiment.methods.items():
-        wanted = getattr(settings, "adaptation_episodes", None)
+    for method, choice in experiment.methods.items():
+        wanted = getattr(choice.settings, "adaptation_episodes", None)
         if wanted is not None and wanted > there:
             where = source.origin(("methods", method, "adaptation_episodes"))
             raise ConfigError(
@@ -68,19 +69,32 @@ def _check_adaptation(experiment: Experiment, benchmark: Benchmark, source: Yaml
 
 def _check_warmup(experiment: Experiment, benchmark: Benchmark, specs: int, source: YamlSource) -> None:
     """A training must be longer than its warm-up; where episodes may end early, that is seen later."""
-    training = experiment.training
     samples = experiment.demonstrations.count(benchmark) * benchmark.episode_steps
-    steps = training.epochs * math.prod(training.epoch_parts(specs, samples))
-    if experiment.generators and training.warmup_steps >= steps:
-        raise ConfigError(
-            f"{source.origin(('training', 'warmup_steps'))}: training.warmup_steps: {training.warmup_steps} leaves "
-            f"nothing of a training on {benchmark.name}: at most {steps} steps. Give less, or raise training.epochs."
-        )
+    for method in experiment.generators:
+        training = experiment.training_of(method)
+        steps = training.epochs * math.prod(training.epoch_parts(specs, samples))
+        if training.warmup_steps >= steps:
+            raise ConfigError(
+                f"{source.origin(('training', 'warmup_steps'))}: training.warmup_steps: {training.warmup_steps} leaves "
+                f"nothing of a training of {method} on {benchmark.name}: at most {steps} steps. Give less, or raise "
+                "training.epochs."
+            )
+
+
+def _check_trainings(experiment: Experiment, source: YamlSource) -> None:
+    """A method's own training settings must go together with the experiment's."""
+    for method in experiment.generators:
+        try:
+            experiment.training_of(method)
+        except ValueError as error:
+            where = source.origin(("methods", method, "training"))
+            raise ConfigError(f"{where}: {method}.training: with those of `training:`, {error}") from None
 
 
 def _check_measurements(experiment: Experiment, source: YamlSource) -> None:
     """Probes and evaluation during training must have something to look at."""
-    every, epochs = experiment.evaluation.during_training_every, experiment.training.epochs
+    every = experiment.evaluation.during_training_every
+    epochs = min((experiment.training_of(name).epochs for name in experiment.generators), default=math.inf)
     if every is not None and every >= epochs:
         raise ConfigError(
             f"{source.origin(('evaluation', 'during_training_every'))}: evaluation.during_training_every: {every} is "

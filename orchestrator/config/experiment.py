@@ -6,6 +6,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -36,6 +37,9 @@ from orchestrator.config.sharing import shared
 
 METHODS = ("expert", *GENERATORS, *REFERENCES)
 """Methods in the order of tables and figures."""
+ANY_RATE = 1e30
+TRAINING = "training"
+"""Key under which a method has training settings of its own."""
 T = TypeVar("T")
 
 
@@ -96,13 +100,29 @@ def _expert(value: object) -> ExpertChoice:
     return ExpertChoice("train", algorithm, recipe, _settings(type(recipes[recipe]), recipes[recipe], changes))
 
 
-def _methods(value: object) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MethodChoice:
+    """One entry of ``methods:``.
+
+    Attributes:
+        settings: The method's own settings dataclass; None for the experts.
+        training: What its training has in place of the experiment's settings.
+    """
+
+    settings: Any
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _methods(value: object) -> dict[str, MethodChoice]:
     if isinstance(value, list):
         value = {str(name): {} for name in value}
     if not isinstance(value, Mapping) or not value:
         raise PydanticCustomError("methods", "name at least one method, for example `methods: [expert, hypogen]`")
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, MethodChoice] = {}
     for name, changes in value.items():
+        if isinstance(changes, MethodChoice):
+            chosen[name] = changes
+            continue
         if name not in METHODS:
             raise PydanticCustomError(
                 "method", f"unknown method '{name}': {did_you_mean(str(name), METHODS)}", {"key": name}
@@ -112,17 +132,40 @@ def _methods(value: object) -> dict[str, Any]:
                 raise PydanticCustomError(
                     "expert", "an expert has no settings here; they stand under `experts:`", {"key": name}
                 )
-            chosen[name] = None
+            chosen[name] = MethodChoice(None)
             continue
         kind = (GENERATORS[name] if name in GENERATORS else REFERENCES[name]).settings
         try:
-            chosen[name] = _settings(kind, kind(), changes or {})
+            training = _own_training(changes) if name in GENERATORS and isinstance(changes, Mapping) else {}
+            own = {key: item for key, item in changes.items() if key != TRAINING} if training else changes
+            chosen[name] = MethodChoice(_settings(kind, kind(), own or {}), training)
         except PydanticCustomError as error:
             key = (error.context or {}).get("key", "")
             raise PydanticCustomError(
                 "settings", error.message_template, {"key": f"{name}.{key}".rstrip(".")}
             ) from None
     return chosen
+
+
+def _own_training(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands under a method's ``training:``, each setting checked by itself."""
+    given = changes.get(TRAINING)
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise PydanticCustomError("mapping", "write it as `key: value` lines", {"key": TRAINING})
+    if "seed" in given:
+        raise PydanticCustomError(
+            "seed", "all methods count their trainings alike: give training.seed", {"key": TRAINING}
+        )
+    try:  # the two rates are compared by `training_of`: one of them may be the experiment's
+        settings = _settings(TrainingSettings, TrainingSettings(learning_rate=ANY_RATE), given)
+    except PydanticCustomError as error:
+        key = (error.context or {}).get("key", "")
+        raise PydanticCustomError(
+            "settings", error.message_template, {"key": f"{TRAINING}.{key}".rstrip(".")}
+        ) from None
+    return {key: getattr(settings, key) for key in given}
 
 
 def _benchmarks(value: object) -> list[str]:
@@ -166,7 +209,7 @@ class Experiment(Section):
     description: str = ""
     seed: int = Field(default=0, ge=0)
     benchmarks: Annotated[list[str], BeforeValidator(_benchmarks)]
-    methods: Annotated[dict[str, Any], BeforeValidator(_methods)]
+    methods: Annotated[dict[str, MethodChoice], BeforeValidator(_methods)]
     specs: SpecChoice = SpecChoice()
     split: SplitChoice = SplitChoice()
     policy: Annotated[Any, BeforeValidator(_policy)] = None
@@ -185,6 +228,11 @@ class Experiment(Section):
     def generators(self) -> list[str]:
         """Methods that are trained on demonstrations."""
         return [method for method in self.methods if method in GENERATORS]
+
+    @shared("methods", "training")
+    def training_of(self, method: str) -> TrainingSettings:
+        """Settings of a method's training: the experiment's, but for its own. Raises ValueError where they clash."""
+        return dataclasses.replace(self.training, **self.methods[method].training)
 
     @shared("split", "specs")
     def split_of(self, benchmark: Benchmark, seed: int) -> Split:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from hypogen.errors import did_you_mean
 from hypogen.policy import PolicyShape
 from orchestrator.artifacts.artifact import PASSING_SETTINGS, Json
-from orchestrator.config.experiment import METHODS, Experiment
+from orchestrator.config.experiment import METHODS, TRAINING, Experiment, MethodChoice
 from orchestrator.config.yaml_source import EXPERT_CHOICES, KeyPath, YamlSource
 from orchestrator.exceptions import ConfigError
 
@@ -88,7 +88,7 @@ class Setting:
     @property
     def effect(self) -> Effect:
         """What changing it makes anew."""
-        if self.path[0] == "training" and self.path[-1] in PASSING_SETTINGS:
+        if "training" in (self.path[0], *self.path[2:3]) and self.path[-1] in PASSING_SETTINGS:
             return Effect.NOTHING
         if self.path == ("methods",) or (self.path[0] == "methods" and len(self.path) == 2):
             return Effect.PROTOCOL
@@ -126,6 +126,11 @@ class Setting:
             return (experiment.experts if self.path[1] in EXPERT_CHOICES else settings), known
         if depth == 1 and self.path[0] == "policy":
             here = experiment.policy or PolicyShape()
+        if isinstance(here, MethodChoice):  # a generator's training settings stand beside its own
+            trained = self.path[1] in experiment.generators
+            if trained and self.path[2] == TRAINING:
+                return {TRAINING: experiment.training_of(self.path[1])}, [TRAINING]
+            return here.settings, [*fields_of(here.settings), *([TRAINING] if trained else [])]
         return here, fields_of(here)
 
 

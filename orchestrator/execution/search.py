@@ -268,7 +268,7 @@ def _tune(
         time_attr="rung",
         metric=METRIC,
         mode="max",
-        max_t=len(rung_epochs(experiment.training.epochs, search.rungs, search.reduction)),
+        max_t=len(rung_epochs(experiment.training_of(search.method).epochs, search.rungs, search.reduction)),
         grace_period=1,
         reduction_factor=search.reduction,
     )
@@ -335,7 +335,7 @@ def _try_settings(config: dict[str, Json], task: TrialTask) -> None:
     discard_damaged(store, shown)
     make_all(store, shown, threads=task.threads, device=task.device, stop=stop)
     fits = [FoldTraining(store, task, fold, search.episodes, stop) for fold in found]
-    rungs = rung_epochs(experiment.training.epochs, search.rungs, search.reduction)
+    rungs = rung_epochs(experiment.training_of(search.method).epochs, search.rungs, search.reduction)
     for rung, epochs in enumerate(rungs, start=1):
         value = float(np.mean([fit.value(epochs) for fit in fits]))
         tune.report({METRIC: value, "rung": rung, "epochs": epochs, "complete": rung == len(rungs)})

@@ -108,7 +108,7 @@ def reference_of(
     experiment: Experiment, benchmark: Benchmark, experts: ExpertsArtifact, split: Split, seed: int, method: str
 ) -> ReferenceArtifact:
     """A reference method on the split with that seed, with experts of its own where it trains some."""
-    settings, train = experiment.methods[method], specs_at(benchmark, split.train)
+    settings, train = experiment.methods[method].settings, specs_at(benchmark, split.train)
     if (name := get_reference(method).algorithm) is not None:
         experts = PopulationExperts(
             benchmark=benchmark,
@@ -130,7 +130,7 @@ def _again(experiment: Experiment) -> tuple[int, ...]:
 @shared()
 def method_of(experiment: Experiment, benchmark: Benchmark, name: str) -> Method:
     """A method as the experiment sets it for a benchmark."""
-    return Method(name, experiment.methods[name], experiment.shape(benchmark), experiment.training)
+    return Method(name, experiment.methods[name].settings, experiment.shape(benchmark), experiment.training_of(name))
 
 
 def generator_of(
@@ -147,7 +147,7 @@ def generator_of(
         demonstrations=demonstrations_of(experiment, benchmark, experts, {*split.train, *adapt}),
         train=specs_at(benchmark, split.train),
         adapt=specs_at(benchmark, adapt) if adapt else None,
-        epochs=tuple(experiment.evaluation.epochs(experiment.training.epochs)),
+        epochs=tuple(experiment.evaluation.epochs(experiment.training_of(method).epochs)),
         seed=derive_seed("generator", experiment.seed, benchmark.name, seed, *_again(experiment)),
         samples=experiment.demonstrations.count(benchmark) * benchmark.usual_steps,
         split_seed=seed,

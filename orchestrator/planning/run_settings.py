@@ -40,13 +40,13 @@ def run_settings(experiment: Experiment, benchmark: Benchmark, method: str) -> S
     """All settings of a run and their defaults, under names such as ``hypogen.blocks``."""
     sections = {"experts": _experts(experiment, benchmark), "evaluation": _evaluation(experiment, benchmark, method)}
     if method in REFERENCES:
-        sections[method] = _dataclass(experiment.methods[method], get_reference(method).settings())
+        sections[method] = _dataclass(experiment.methods[method].settings, get_reference(method).settings())
         if get_reference(method).algorithm is not None and experiment.training.seed:
             sections["training"] = {"seed": experiment.training.seed}, {"seed": 0}
     if method in GENERATORS:
-        sections[method] = _dataclass(experiment.methods[method], get_generator(method).settings())
+        sections[method] = _dataclass(experiment.methods[method].settings, get_generator(method).settings())
         sections["policy"] = _dataclass(experiment.shape(benchmark), PolicyShape(layers=benchmark.policy_layers))
-        sections["training"] = settings_content(experiment.training), settings_content(TrainingSettings())
+        sections["training"] = settings_content(experiment.training_of(method)), settings_content(TrainingSettings())
         sections["demonstrations"] = _demonstrations(experiment.demonstrations, benchmark)
     if method != "expert":
         # Which specs, where that is not all of them or drawn by a seed: else rows of other specs could be averaged.

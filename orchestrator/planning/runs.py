@@ -120,7 +120,7 @@ def split_run(experiment: Experiment, benchmark: Benchmark, experts: ExpertsArti
     if method in GENERATORS:
         acting = generator_of(experiment, benchmark, experts, split, seed, method)
         diagnostics = _diagnostics(experiment, benchmark, experts, acting, split, rows)
-        epochs, selection = experiment.training.epochs, experiment.evaluation.selection
+        epochs, selection = experiment.training_of(method).epochs, experiment.evaluation.selection
         columns |= _training_columns(experiment, method)
     else:
         acting = reference_of(experiment, benchmark, experts, split, seed, method)
@@ -190,7 +190,7 @@ def _split_columns(
 
 def _training_columns(experiment: Experiment, method: str) -> dict[str, Json]:
     """Columns of a run that is trained on demonstrations."""
-    training = experiment.training
+    training = experiment.training_of(method)
     return {
         "selection": experiment.evaluation.selection,
         "epochs": training.epochs,

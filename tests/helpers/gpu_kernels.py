@@ -12,7 +12,8 @@ from hypogen.adam import GpuFactoredAdam, PlainAdam
 from hypogen.factored import Chain, apply, product
 from hypogen.native.gpu import GpuKernels
 
-CASES = [(rows, max_norm) for rows in (1, 3, 8, 13) for max_norm in (None, 0.1)]
+CASES = [(3, None), (13, 0.1)]
+"""Inputs' rows and largest norm of the gradients."""
 
 
 class Net(nn.Module):
@@ -20,8 +21,8 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one = Chain(nn.Linear(5, 130), nn.ReLU(), nn.Linear(130, 70), nn.ReLU())
-        self.other = Chain(nn.Linear(70, 1100), nn.ReLU(), nn.Linear(1100, 9))
+        self.one = Chain(nn.Linear(1030, 20), nn.ReLU(), nn.Linear(20, 70), nn.ReLU())
+        self.other = Chain(nn.Linear(70, 9))
         self.matrices, self.slopes = nn.Parameter(torch.randn(9 * 4, 33) / 6), nn.Parameter(torch.zeros(4, 33))
         self.plain, self.idle = nn.Linear(33, 3), nn.Linear(2, 2)
 
@@ -32,7 +33,7 @@ class Net(nn.Module):
 
 
 def difference(rows: int, max_norm: float | None) -> float:
-    """Largest one of a parameter after four steps, in units of the steps' size."""
+    """Largest one of a parameter after three steps, in units of the steps' size."""
     torch.manual_seed(rows)
     ours, theirs, rate = Net(), Net(), 1e-3
     theirs.load_state_dict(ours.state_dict())
@@ -41,8 +42,8 @@ def difference(rows: int, max_norm: float | None) -> float:
         (ours, GpuFactoredAdam(list(ours.parameters()), rate, max_norm, kernels)),
         (theirs, PlainAdam(list(theirs.parameters()), rate, max_norm)),
     ]
-    for step in range(4):
-        inputs = torch.randn(rows, 5)
+    for step in range(3):
+        inputs = torch.randn(rows, 1030)
         for net, optimizer in pairs:
             optimizer.rate = rate * (step + 1)
             with optimizer.recording():

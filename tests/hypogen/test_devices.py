@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from hypogen.experts import TD3Settings, train
 from hypogen.generators import GENERATORS, Generator
 from hypogen.training import Stopped, TrainingSettings, _Run, fit
+from tests.helpers.experiments import ROOT
 from tests.helpers.imitation import tiny_demonstrations, tiny_generator
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -101,7 +103,10 @@ def test_stopped_experts_end_in_the_same_bits(joint: float, device: str, tmp_pat
 
 def test_the_gpus_kernels_are_torchs_adam() -> None:
     """Interpreted, so that they run without a GPU."""
+    beside = Path(sys.prefix) / "triton"
+    assert beside.exists() or find_spec("triton"), f"install Triton first: make test, or pip install --target {beside}"
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(beside)])}
     command = [sys.executable, "-m", "tests.helpers.gpu_kernels"]
-    done = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 0.01

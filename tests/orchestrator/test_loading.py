@@ -32,8 +32,8 @@ def test_a_grid_is_the_product_of_its_values(tiny: Callable[..., Path]) -> None:
     found = cases(path)
     assert len(found) == 6
     assert found[1].values == {"hypogen.blocks": 1, "split.train_fraction": 0.6}
-    assert found[3].experiment.methods["hypogen"].blocks == 3
-    assert found[3].experiment.methods["hypogen"].hidden_dim == 8, "what the file says of the method stays"
+    assert found[3].experiment.methods["hypogen"].settings.blocks == 3
+    assert found[3].experiment.methods["hypogen"].settings.hidden_dim == 8, "what the file says of the method stays"
 
 
 def test_a_few_shot_method_may_adapt_on_less_than_the_papers_demonstrations() -> None:
@@ -47,7 +47,7 @@ def test_a_profile_changes_what_it_names_and_the_name(tiny: Callable[..., Path])
     path = tiny(profiles={"small": {"training": {"epochs": 1}, "hypogen.blocks": 5}})
     experiment = cases(path, "small")[0].experiment
     assert (experiment.training.epochs, experiment.training.batch_size) == (1, 500)
-    assert experiment.methods["hypogen"].blocks == 5
+    assert experiment.methods["hypogen"].settings.blocks == 5
     assert experiment.name == "tiny-small"
     assert cases(path)[0].experiment.training.epochs == 2
 
@@ -106,9 +106,20 @@ WRONG = [
     (
         "training: {epochs: 2, warmup_steps: 9000}",
         "training.warmup_steps",
-        "leaves nothing of a training on cheetah-speed: at most ",
+        "leaves nothing of a training of hypogen on cheetah-speed: at most ",
     ),
     ("training: 3", "training", "key: value"),
+    ("methods: {hypogen: {training: 3}}", "methods.hypogen.training", "key: value"),
+    ("methods: {hypogen: {training: {epoch: 3}}}", "methods.hypogen.training.epoch", "did you mean 'epochs'?"),
+    ("methods: {hypogen: {training: {epochs: 0}}}", "methods.hypogen.training.epochs", "at least 1"),
+    ("methods: {hypogen: {training: {seed: 1}}}", "methods.hypogen.training", "give training.seed"),
+    ("methods: {nearest: {training: {epochs: 1}}}", "methods.nearest.training", "unknown key"),
+    (
+        "methods: {hypogen: {training: {learning_rate_final: 1.0}}}",
+        "hypogen.training",
+        "learning_rate_final must lie in 0..0.001",
+    ),
+    ("grid: {hypogen.training.epoch: [1]}", "hypogen.training.epoch", "did you mean 'epochs'?"),
     ("experts: {recipe: quick}", "experts.recipe", "Known: paper, fast"),
     ("experts: {update: 3}", "experts.update", "did you mean 'updates'?"),
     ("evaluation: {episodes: 0}", "evaluation.episodes", "greater than or equal to 1"),
@@ -206,14 +217,17 @@ def test_experts_that_are_chosen_anew_replace_those_before(tiny: Callable[..., P
 
 def test_a_list_of_methods_selects_and_keeps_their_settings(tiny: Callable[..., Path]) -> None:
     methods = cases(tiny(), None, "methods=[hypogen, uvfa]")[0].experiment.methods
-    assert list(methods) == ["hypogen", "uvfa"] and methods["hypogen"].blocks == 2
+    assert list(methods) == ["hypogen", "uvfa"] and methods["hypogen"].settings.blocks == 2
 
 
 def test_a_setting_adds_no_method(tiny: Callable[..., Path]) -> None:
     for assignment in ("uvfa.discount=0.9", "methods.uvfa.discount=0.9"):
         with pytest.raises(ConfigError, match=r"^--set .*uvfa is not under `methods:`"):
             cases(tiny(), None, assignment)
-    assert cases(tiny(), None, "methods.uvfa={}", "uvfa.discount=0.9")[0].experiment.methods["uvfa"].discount == 0.9
+    assert (
+        cases(tiny(), None, "methods.uvfa={}", "uvfa.discount=0.9")[0].experiment.methods["uvfa"].settings.discount
+        == 0.9
+    )
     with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: uvfa\.discount: uvfa is not under `methods:`"):
         cases(tiny(profiles={"small": {"uvfa.discount": 0.9}}), "small")
 

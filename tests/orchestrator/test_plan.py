@@ -169,6 +169,22 @@ def test_a_training_seed_trains_again_and_shares_everything_else(tiny: Callable[
     assert labels == sorted(["expert {}", "nearest {}", *seeds])
 
 
+def test_a_methods_own_training_settings_are_its_alone(tiny: Callable[..., Path]) -> None:
+    def generators(*assignments: str) -> dict[str, str]:
+        runs = plan_of(tiny(), None, *assignments).runs.values()
+        return {run.method: run.acting.key for run in runs if run.method != "expert"}
+
+    usual, all_longer = generators(), generators("training.epochs=7")
+    own = generators("hypogen.training.epochs=7")
+    assert own == {"hypogen": all_longer["hypogen"], "cond_policy": usual["cond_policy"]}
+    assert own["hypogen"] != usual["hypogen"]
+    assert generators("hypogen.training.log_every=2") == usual
+    (run,) = (
+        run for run in plan_of(tiny(), None, "hypogen.training.epochs=7").runs.values() if run.method == "hypogen"
+    )
+    assert (run.epochs, run.columns["epochs"]) == (7, 7)
+
+
 def test_explicit_splits(tiny: Callable[..., Path]) -> None:
     split = {"train": [[1.0], [10.0]], "test": [[float(v)] for v in range(2, 10)], "seeds": [0]}
     plan = plan_of(tiny(specs={}, split=split))
