@@ -17,7 +17,12 @@ from orchestrator.exceptions import ConfigError
 from tests.helpers.experiments import ROOT, TINY
 
 SWEEP, RESULTS = "python -m orchestrator.sweep", "python -m results"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "published" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "results" / "published" / "README.md",
+]
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 
 
