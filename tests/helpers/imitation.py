@@ -56,9 +56,11 @@ def demonstrations_of(benchmark: Benchmark, specs: np.ndarray, episodes: int = 2
 
 
 def tiny_batch(specs: int = 3, dtype: torch.dtype = torch.float32) -> Batch:
-    """All the transitions of some specs."""
+    """All the transitions of some specs; every seventh ends its episode for good."""
     batch = Batch.of(tiny_demonstrations(specs))
     numbers = {field.name: getattr(batch, field.name).to(dtype) for field in fields(batch) if field.name != "specs"}
+    numbers["continues"] = numbers["continues"].clone()
+    numbers["continues"][:, ::7] = 0.0
     return replace(batch, **numbers)
 
 

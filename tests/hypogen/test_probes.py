@@ -12,7 +12,7 @@ import torch
 from hypogen.demonstrations import Demonstrations
 from hypogen.generators import GENERATORS
 from hypogen.policy import Policy, PolicyShape
-from hypogen.probes import START_RANGE, policy_from_starts, random_starts, start_statistics, update_losses
+from hypogen.probes import policy_from_starts, random_starts, start_statistics, update_losses
 from tests.helpers.imitation import tiny_demonstrations, tiny_generator
 
 
@@ -88,7 +88,7 @@ def test_random_starts_lie_in_the_papers_range_and_depend_on_their_seed() -> Non
     assert torch.equal(torch.get_rng_state(), before)
     numbers = torch.cat([layer for start in one for layer in start])
     assert [layer.shape for layer in one[0]] == [layer.shape for layer in generator.start]
-    assert numbers.abs().max() <= START_RANGE and numbers.std() == pytest.approx(START_RANGE / math.sqrt(3), rel=0.1)
+    assert numbers.abs().max() <= 0.1 and numbers.std() == pytest.approx(0.1 / math.sqrt(3), rel=0.1)
     assert not torch.equal(one[0][0], one[1][0]) and not torch.equal(one[0][0], other[0][0])
     assert torch.equal(one[1][1], random_starts(generator, 2, 0)[1][1])
 

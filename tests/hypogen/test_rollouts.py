@@ -7,7 +7,7 @@ import torch
 
 from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.policy import Policy
-from hypogen.rollouts import FAILURE_STEPS, FailureRule, rollout
+from hypogen.rollouts import FailureRule, rollout
 from hypogen.simulators import MANISKILL
 
 SPECS = np.array([[-3.0], [8.0]])
@@ -70,11 +70,11 @@ def test_threads_and_recording_do_not_matter() -> None:
 def test_failure_is_fifty_low_rewards_in_a_row() -> None:
     rule = FailureRule(4)
     for step in range(200):
-        broken = 0.2 if step == FAILURE_STEPS - 1 else 0.0  # world 0 recovers just before the fiftieth, then fails
-        early = 0.0 if step < FAILURE_STEPS - 1 else 1.0  # world 1 recovers for good just before the fiftieth
-        late = 0.0 if step >= 200 - FAILURE_STEPS else 1.0
+        broken = 0.2 if step == 49 else 0.0  # world 0 recovers just before the fiftieth, then fails
+        early = 0.0 if step < 49 else 1.0  # world 1 recovers for good just before the fiftieth
+        late = 0.0 if step >= 150 else 1.0
         rule.update(np.array([broken, early, late, 0.05]))
-        assert rule.failed[0] == (step >= 2 * FAILURE_STEPS - 1)
+        assert rule.failed[0] == (step >= 99)
     assert rule.failed.tolist() == [True, False, True, False]
 
 

@@ -214,7 +214,8 @@ def test_losses_are_those_of_the_paper(method):
                 hidden = weight[s] @ (torch.relu(hidden) if n else hidden) + bias[s]
             squares["action"] += float((torch.tanh(hidden) - batch.actions[s, i]).detach().square().mean())
             squares["value"] += float(q.detach()[s, i] - batch.values[s, i]) ** 2 / 1e4
-            squares["td"] += float((q - 0.99 * following).detach()[s, i] - batch.rewards[s, i]) ** 2 / 1e4
+            later = 0.99 * following.detach()[s, i] * batch.continues[s, i]
+            squares["td"] += float(q.detach()[s, i] - later - batch.rewards[s, i]) ** 2 / 1e4
     for name, total in squares.items():
         assert losses[name].item() == pytest.approx(total / batch.rewards.numel(), rel=1e-9), name
 

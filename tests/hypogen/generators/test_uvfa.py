@@ -36,7 +36,7 @@ def test_losses_are_those_of_plain_branches(value_action):
 
     predicted = act(batch.observations)
     q = value(batch.observations, predicted if value_action == "predicted" else batch.actions)
-    target = batch.rewards + 0.99 * value(batch.next_observations, act(batch.next_observations))
+    target = batch.rewards + 0.99 * batch.continues * value(batch.next_observations, act(batch.next_observations))
     losses = generator.losses(batch)
     assert losses["action"].item() == pytest.approx((predicted - batch.actions).square().mean().item(), rel=1e-9)
     assert losses["value"].item() == pytest.approx((q - batch.values).square().mean().item() / 1e4, rel=1e-9)
