@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 
 from results.problems import ResultsError
 from results.schema import described
-from results.statistics import Comparison, Headroom, Summary, compare, headroom, summarise
+from results.statistics import Comparison, Headroom, Rank, Summary, compare, headroom, ranks, summarise
 
 _FOLDER = Path(__file__).parent
 _DEFINITIONS = ("dimensions.sql", "macros.sql")
@@ -22,7 +22,8 @@ _SCORE = (
 )
 _PAIR = "STRUCT(split BIGINT, run_a VARCHAR, run_b VARCHAR, spec VARCHAR, a DOUBLE[], b DOUBLE[])"
 _BETWEEN = "STRUCT(split BIGINT, run VARCHAR, spec VARCHAR, method DOUBLE, nearest DOUBLE, expert DOUBLE)"
-_TYPES = {int: "BIGINT", int | None: "BIGINT", bool: "BOOLEAN"}
+_RIVAL = "STRUCT(rival VARCHAR, split BIGINT, run VARCHAR, spec VARCHAR, mean DOUBLE)"
+_TYPES = {str: "VARCHAR", int: "BIGINT", int | None: "BIGINT", bool: "BOOLEAN"}
 # The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
 # to read or to write, and no statement can undo it. Replacement scans would resolve names to Python's own variables.
 _LOCK = """
@@ -36,12 +37,13 @@ _LOCK = """
 
 def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConnection:
     """A connection with one view per table, what dimensions.sql and macros.sql define, and results.statistics'
-    `summarise`, `compare` and `headroom`."""
+    `summarise`, `compare`, `headroom` and `ranks`."""
     connection = duckdb.connect(":memory:")
     for name, table in tables.items():
         connection.register(name, table)
     connection.create_function("summarise", summarise, [f"{_SCORE}[]"], _struct(Summary))
     connection.create_function("compare", compare, [f"{_PAIR}[]"], _struct(Comparison))
+    connection.create_function("ranks", ranks, [f"{_RIVAL}[]"], f"{_struct(Rank)}[]")
     connection.create_function("headroom", headroom, [f"{_BETWEEN}[]"], _struct(Headroom))
     for name in _DEFINITIONS:
         connection.execute((_FOLDER / name).read_text())

@@ -9,7 +9,7 @@ All deviations are sample deviations (ddof = 1): the deviation of a single numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -151,6 +151,57 @@ def headroom(pairs: Sequence[Mapping[str, Any]]) -> Headroom:
         headroom_high_95=float(high) if np.isfinite(high) else None,
         headroom_unclear=False,
     )
+
+
+class Rank(TypedDict):
+    """Place of one of several rivals, 1 for the best; rivals with equal means share one."""
+
+    rival: str
+    rank: int | None  # None for a rival that was not measured wherever another one was
+    rank_low_95: float | None  # 95 % bootstrap interval
+    rank_high_95: float | None
+
+
+def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
+    """Places of rivals by `scores`, one per `rival`, `split`, `run` and `spec`; the greater its `mean`, the better.
+
+    Every draw takes the same splits and specs for all rivals, and of each rival its own training seeds.
+    """
+    places = {(score["split"], score["spec"]) for score in scores}
+    by_rival: dict[str, list[Mapping[str, Any]]] = {}
+    for score in sorted(scores, key=lambda score: (str(score["split"]), score["spec"])):
+        by_rival.setdefault(score["rival"], []).append(score)
+    whole = {
+        rival: _cells(own, ("run",), np.array([[score["mean"]] for score in own], dtype=np.float64))
+        for rival, own in sorted(by_rival.items())
+        if {(score["split"], score["spec"]) for score in own} == places
+        and all(score["mean"] is not None for score in own)
+    }
+    found = {rival: Rank(rival=rival, rank=None, rank_low_95=None, rank_high_95=None) for rival in by_rival}
+    if not whole:
+        return list(found.values())
+    means = np.array([np.mean([np.nanmean(split) for split in cells]) for cells in whole.values()])
+    draws = np.stack(list(_drawn_together(list(whole.values()))), axis=1)
+    for number, rival in enumerate(whole):
+        rank = 1 + int((means > means[number]).sum())
+        low, high = np.quantile(1 + (draws > draws[:, [number]]).sum(axis=1), [0.025, 0.975], method="inverted_cdf")
+        found[rival] = Rank(rival=rival, rank=rank, rank_low_95=float(low), rank_high_95=float(high))
+    return list(found.values())
+
+
+def _drawn_together(rivals: Sequence[Sequence[Values]], repetitions: int = REPETITIONS) -> Iterator[Values]:
+    """Bootstrap means [R] of each rival's cells [A, 1, S, 1] per split, on splits and specs that all rivals share."""
+    shapes = [of_split.shape[2] for of_split in rivals[0]]
+    shared = np.random.default_rng(0)
+    drawn = shared.integers(len(shapes), size=(repetitions, len(shapes)))
+    specs = [shared.integers(size, size=(int((drawn == number).sum()), size)) for number, size in enumerate(shapes)]
+    for rival, cells in enumerate(rivals):
+        random, means = np.random.default_rng([1, rival]), np.empty(drawn.shape)
+        for number, of_split in enumerate(cells):
+            runs = random.integers(len(of_split), size=(len(specs[number]), len(of_split)))
+            chosen = of_split[runs[:, :, None], 0, specs[number][:, None, :], 0]
+            means[drawn == number] = np.nanmean(chosen, axis=(1, 2))
+        yield means.mean(axis=1)
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], runs: Sequence[str], values: Values) -> list[Values]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rliable import library as rly
 from rliable import metrics
 
-from results.statistics import compare, improvement, interval, summarise
+from results.statistics import compare, improvement, interval, ranks, summarise
 
 
 def score(split, episodes, inside=True, **more):
@@ -240,3 +240,40 @@ def test_intervals_are_repeatable_hold_within_the_data_and_move_with_it(values, 
     assert min(means[0]) - 1e-6 <= low <= high <= max(means[1]) + 1e-6
     moved = interval([of_split + shift for of_split in cells], repetitions=50)
     assert moved == (pytest.approx(low + shift, abs=1e-6), pytest.approx(high + shift, abs=1e-6))
+
+
+def scores_of(rival: str, means: list[list[float]], runs: int = 1) -> list[dict]:
+    """Scores of a rival whose specs' means are `means` [splits, specs], the same for all its training seeds."""
+    return [
+        {"rival": rival, "split": split, "run": f"{rival} {split} {run}", "spec": str(spec), "mean": mean}
+        for split, of_split in enumerate(means)
+        for spec, mean in enumerate(of_split)
+        for run in range(runs)
+    ]
+
+
+def test_rivals_are_ranked_on_the_same_specs() -> None:
+    """b is behind a by the same on every spec, and so in every draw, however much specs differ; c's mean is b's."""
+    easy_and_hard = [[900.0, 100.0], [500.0, 20.0, 700.0]]
+    behind = [[mean - 1.0 for mean in split] for split in easy_and_hard]
+    found = ranks([*scores_of("b", behind, runs=3), *scores_of("a", easy_and_hard), *scores_of("c", behind)])
+    by_rival = {place["rival"]: (place["rank"], place["rank_low_95"], place["rank_high_95"]) for place in found}
+    assert by_rival == {"a": (1, 1, 1), "b": (2, 2, 2), "c": (2, 2, 2)}
+
+
+def test_a_rank_is_as_uncertain_as_specs_and_training_seeds_make_it() -> None:
+    one, other = [[0.0, 10.0, 0.0, 10.0]], [[9.0, 0.0, 9.0, 0.0]]
+    found = ranks([*scores_of("one", one), *scores_of("other", other)])
+    assert [(place["rank"], place["rank_low_95"], place["rank_high_95"]) for place in found] == [(1, 1, 2), (2, 1, 2)]
+    lucky = scores_of("other", [[4.0] * 4], runs=2)
+    for score in lucky:
+        score["mean"] *= 2 if score["run"].endswith("1") else 0.5
+    steady = scores_of("one", [[4.5] * 4])
+    found = ranks([*steady, *lucky])
+    assert [(place["rank"], place["rank_low_95"], place["rank_high_95"]) for place in found] == [(2, 1, 2), (1, 1, 2)]
+
+
+def test_a_rival_that_was_not_measured_everywhere_has_no_rank() -> None:
+    found = ranks([*scores_of("all", [[1.0, 2.0]]), *scores_of("some", [[5.0]])])
+    assert [(place["rival"], place["rank"]) for place in found] == [("all", 1), ("some", None)]
+    assert ranks([]) == []

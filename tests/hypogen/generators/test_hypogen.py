@@ -209,6 +209,14 @@ def test_updates_form_a_chain_from_the_start_that_a_probe_may_replace():
             generator.policy(SPECS, updates=updates)
 
 
+@pytest.mark.parametrize("step_size", ["network", "scalar"])
+def test_steps_begin_near_a_hundredth_downhill(step_size):
+    generator = tiny_generator("hypogen", step_size=step_size)
+    codes, embedding = torch.randn(2, 50, 16), torch.randn(50, 16)
+    for step in generator.steps:
+        assert float(step(codes, embedding).mean()) == pytest.approx(-0.01, rel=0.2)
+
+
 def test_an_untrained_policy_is_like_a_fresh_mlp():
     generator = tiny_generator("hypogen", shape=PolicyShape(3, 256), blocks=8, hidden_dim=64, weight_dim=64)
     policy = generator.policy(tiny_benchmark().grid).detach()
