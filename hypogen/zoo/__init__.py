@@ -2,6 +2,7 @@
 
 python -m hypogen.zoo list                    # what there is, and how good it is
 python -m hypogen.zoo train cheetah-speed     # make it again from nothing; the same command goes on after a kill
+python -m hypogen.zoo check                   # roll it out on fresh episodes
 python -m hypogen.zoo exchange walker-length  # give each spec the best of all its experts
 """
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,6 +141,20 @@ def test_a_misspelt_word_of_the_command_is_one_line_and_status_2(
     assert result.exit_code == 2 and result.stdout == ""
     assert result.stderr.startswith(line) and result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_check_sets_fresh_episodes_beside_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["check", "finger-exact-speed", "--episodes", "1", *words])
+        return done.exit_code, done.output
+
+    mean = np.mean(zoo.card("finger-exact-speed").returns)
+    status, line = check()
+    found = re.fullmatch(rf"finger-exact-speed: ([\d.]+), card {mean:.2f}, [+-]\d.\d\d%\n", line)
+    assert status == 0 and found and abs(float(found[1]) / mean - 1) < 0.02 and float(found[1]) != round(mean, 2)
+    card = dataclasses.replace(zoo.card("finger-exact-speed"), returns=(900.0,))
+    monkeypatch.setattr(zoo, "card", lambda name: card)
+    assert check()[0] == 1
 
 
 def test_killed_in_the_middle_the_command_ends_the_same(tmp_path: Path) -> None:
