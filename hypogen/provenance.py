@@ -10,6 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+COMMIT_VARIABLE = "HYPOGEN_COMMIT"
+"""Environment variable with the commit, for code that was sent without its history."""
+
 
 @cache
 def surroundings() -> dict[str, Any]:
@@ -36,7 +39,7 @@ def _git_state() -> tuple[str | None, bool | None]:
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
-        return None, None
+        return os.environ.get(COMMIT_VARIABLE) or None, None
 
 
 def _cpu_name() -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hypogen.provenance import COMMIT_VARIABLE, surroundings
 from orchestrator.exceptions import UserError
 
 if TYPE_CHECKING:  # these import PyTorch, which takes a second
@@ -119,7 +120,9 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
         if address.value == PRIVATE:
             options |= {"num_cpus": num_cpus, "object_store_memory": 256 * 2**20}
         else:
-            options["runtime_env"] = {"py_modules": [str(path) for path in package_folders()]}
+            commit = surroundings()["git_commit"]
+            sent = {COMMIT_VARIABLE: commit} if commit else {}
+            options["runtime_env"] = {"py_modules": [str(path) for path in package_folders()], "env_vars": sent}
         for variable in ("RAY_ADDRESS",):
             if address.value == PRIVATE:
                 os.environ.pop(variable, None)
@@ -157,7 +160,8 @@ def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
     """Options with one thread per library until a stage asks for more, none of them spinning: workers share cores."""
     environment = options.setdefault("runtime_env", {})
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    environment["env_vars"] = {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
+    sent = environment.get("env_vars", {})
+    environment["env_vars"] = {**sent, **threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
     return options
 
 
