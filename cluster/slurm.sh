@@ -30,7 +30,7 @@ umask 077
 secret="$PWD/.ray-token-${SLURM_JOB_ID:?run it with sbatch}"
 head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$secret"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$secret" RAY_USAGE_STATS_ENABLED=0
-trap 'rm -f "$secret"' EXIT
+trap 'rm -f "$secret"; jobs -p | xargs -r kill 2>/dev/null || true' EXIT
 
 mapfile -t nodes < <(scontrol show hostnames "${SLURM_JOB_NODELIST:?}")
 port="${HYPOGEN_RAY_PORT:-6379}"
