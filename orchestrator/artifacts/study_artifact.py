@@ -13,7 +13,7 @@ from orchestrator.artifacts.manifest import Manifest
 from orchestrator.artifacts.workspace import Workspace
 from orchestrator.exceptions import Damaged
 
-KIND, VERSION = "study", 1
+KIND, VERSION = "study", 2
 TRIALS = "trials.json"
 
 Settings = dict[str, Json]

@@ -163,7 +163,10 @@ class Range(Section):
 
 
 class Search(Section):
-    """Search by Optuna (TPE), with ASHA to stop poor settings early; both see only specs held out from *training*."""
+    """Search by Optuna (TPE), with ASHA to stop poor settings early; both see only specs held out from *training*.
+
+    Where the space is of choices alone, and has no more of them than `trials`, each is tried once.
+    """
 
     method: str
     space: dict[str, Range] = Field(min_length=1)

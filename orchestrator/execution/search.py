@@ -9,6 +9,7 @@ is kept, so a killed search goes on where it was, and the outcome is an artifact
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -167,6 +168,22 @@ def study_of(experiment: Experiment) -> StudyArtifact:
     return StudyArtifact(content, tuple(sorted({key for fold in found for key in keys(fold.demonstrations)})))
 
 
+def combinations(search: Search) -> list[Settings] | None:
+    """All settings of a space of choices alone; None where there are infinitely many."""
+    if any(part.choice is None for part in search.space.values()):
+        return None
+    values = itertools.product(*(part.choice or () for part in search.space.values()))
+    return [dict(zip(search.space, chosen, strict=True)) for chosen in values]
+
+
+def wanted_trials(experiment: Experiment) -> int:
+    """How many trials there are to be: no more than there are different settings."""
+    search = experiment.search
+    assert search is not None
+    every = combinations(search)
+    return search.trials if every is None else min(search.trials, len(every))
+
+
 def rung_epochs(epochs: int, rungs: int, reduction: float) -> list[int]:
     """Epochs at which trials are compared: the last is all of them, each earlier one a ``reduction``-th."""
     return sorted({max(1, round(epochs / reduction**back)) for back in range(rungs)})
@@ -226,7 +243,7 @@ def _trials(
     search = experiment.search
     assert search is not None
     before = _ended(workspace)
-    if len(before) >= search.trials:
+    if len(before) >= wanted_trials(experiment):
         return before
     request = fit_to_cluster(experiment.resources.generator, experiment.resources)
     task = TrialTask(source, session.store.uri, study, request.threads, request.gpu, start_switch())
@@ -256,13 +273,18 @@ def _tune(
     search = experiment.search
     assert search is not None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if (every := combinations(search)) is not None and len(every) <= search.trials:
+        tried = [outcome.settings for outcome in before]
+        asked, rewards = [settings for settings in every if settings not in tried], []
+    else:
+        asked, rewards = [outcome.settings for outcome in before], [outcome.value for outcome in before]
     searcher = OptunaSearch(
         space=distributions(experiment),
         metric=METRIC,
         mode="max",
         sampler=optuna.samplers.TPESampler(seed=derive_seed("study", experiment.seed) + len(before)),
-        points_to_evaluate=[outcome.settings for outcome in before] or None,
-        evaluated_rewards=[outcome.value for outcome in before] or None,
+        points_to_evaluate=asked or None,
+        evaluated_rewards=rewards or None,
     )
     scheduler = ASHAScheduler(
         time_attr="rung",
@@ -275,7 +297,7 @@ def _tune(
     config = tune.TuneConfig(
         search_alg=searcher,
         scheduler=scheduler,
-        num_samples=search.trials - len(before),
+        num_samples=wanted_trials(experiment) - len(before),
         max_concurrent_trials=session.most or None,
     )
     trainable = tune.with_resources(tune.with_parameters(search_trial, task=task), placement(request))
