@@ -176,7 +176,7 @@ class _Run:
             settings.max_gradient_norm,
             factored=factored and settings.precision == "float32",
         )
-        self._take = self._learn if device.type == "cpu" else self._captured()
+        self._take = self._captured() if device.type == "cuda" else self._learn
         self.epoch = self.step = 0
         self.rows: list[Row] = []
         self.within: dict[str, Any] | None = None
