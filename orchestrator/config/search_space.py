@@ -7,9 +7,11 @@ nothing that a trial measures, or what the trials are compared on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from orchestrator.artifacts.artifact import Json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.sections import Range, Search
 from orchestrator.config.setting import Effect, Setting
@@ -55,6 +57,20 @@ def is_whole(annotation: object) -> bool:
     """Whether a setting of that type takes whole numbers only."""
     options = getattr(annotation, "__args__", (annotation,))
     return int in options and float not in options
+
+
+def combinations(search: Search) -> list[dict[str, Json]] | None:
+    """All settings of a space of choices alone; None where there are infinitely many."""
+    if any(part.choice is None for part in search.space.values()):
+        return None
+    values = itertools.product(*(part.choice or () for part in search.space.values()))
+    return [dict(zip(search.space, chosen, strict=True)) for chosen in values]
+
+
+def wanted_trials(search: Search) -> int:
+    """How many trials there are to be: no more than there are different settings."""
+    every = combinations(search)
+    return search.trials if every is None else min(search.trials, len(every))
 
 
 def distributions(experiment: Experiment) -> dict[str, BaseDistribution]:

@@ -9,7 +9,6 @@ is kept, so a killed search goes on where it was, and the outcome is an artifact
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -43,7 +42,7 @@ from orchestrator.artifacts.study_artifact import Outcome, Settings, StudyArtifa
 from orchestrator.artifacts.workspace import Workspace, write_text
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check
-from orchestrator.config.search_space import distributions
+from orchestrator.config.search_space import combinations, distributions, wanted_trials
 from orchestrator.config.sections import Search
 from orchestrator.config.setting import Effect, Setting
 from orchestrator.config.yaml_source import YamlSource
@@ -168,22 +167,6 @@ def study_of(experiment: Experiment) -> StudyArtifact:
     return StudyArtifact(content, tuple(sorted({key for fold in found for key in keys(fold.demonstrations)})))
 
 
-def combinations(search: Search) -> list[Settings] | None:
-    """All settings of a space of choices alone; None where there are infinitely many."""
-    if any(part.choice is None for part in search.space.values()):
-        return None
-    values = itertools.product(*(part.choice or () for part in search.space.values()))
-    return [dict(zip(search.space, chosen, strict=True)) for chosen in values]
-
-
-def wanted_trials(experiment: Experiment) -> int:
-    """How many trials there are to be: no more than there are different settings."""
-    search = experiment.search
-    assert search is not None
-    every = combinations(search)
-    return search.trials if every is None else min(search.trials, len(every))
-
-
 def rung_epochs(epochs: int, rungs: int, reduction: float) -> list[int]:
     """Epochs at which trials are compared: the last is all of them, each earlier one a ``reduction``-th."""
     return sorted({max(1, round(epochs / reduction**back)) for back in range(rungs)})
@@ -243,7 +226,7 @@ def _trials(
     search = experiment.search
     assert search is not None
     before = _ended(workspace)
-    if len(before) >= wanted_trials(experiment):
+    if len(before) >= wanted_trials(search):
         return before
     request = fit_to_cluster(experiment.resources.generator, experiment.resources)
     task = TrialTask(source, session.store.uri, study, request.threads, request.gpu, start_switch())
@@ -297,7 +280,7 @@ def _tune(
     config = tune.TuneConfig(
         search_alg=searcher,
         scheduler=scheduler,
-        num_samples=wanted_trials(experiment) - len(before),
+        num_samples=wanted_trials(search) - len(before),
         max_concurrent_trials=session.most or None,
     )
     trainable = tune.with_resources(tune.with_parameters(search_trial, task=task), placement(request))

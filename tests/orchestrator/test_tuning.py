@@ -6,7 +6,8 @@ import yaml
 
 from hypogen.generators import GENERATORS
 from orchestrator.config.loading import load
-from orchestrator.execution.search import check_point, combinations
+from orchestrator.config.search_space import combinations
+from orchestrator.execution.search import check_point
 from tests.helpers.experiments import ROOT
 
 TUNING = ROOT / "experiments" / "tuning.yaml"
