@@ -10,12 +10,15 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hypogen.simulators import Simulator
+
+Points = TypeVar("Points", bound=Any)
+"""An array or a tensor."""
 
 _DECIMALS = 10
 _ON_GRID = 1e-9
@@ -152,7 +155,7 @@ class Benchmark:
         if points.ndim == 0 or points.shape[-1] != len(self.variables):
             raise ValueError(f"{self.name} scales specs of shape [..., {len(self.variables)}], got {points.shape}")
         low, high = self.grid.min(axis=0), self.grid.max(axis=0)
-        return 2.0 * (points - low) / (high - low) - 1.0
+        return to_unit(points, low, high)
 
     def _coordinates(self, spec: float | Sequence[float] | npt.NDArray[Any]) -> npt.NDArray[Any]:
         point = np.atleast_1d(np.asarray(spec, dtype=np.float64))
@@ -175,6 +178,11 @@ class Benchmark:
         return "; ".join(
             _nearest_values(variable, float(value)) for variable, value in zip(self.variables, point, strict=True)
         )
+
+
+def to_unit(points: Points, low: Points, high: Points) -> Points:
+    """Points [..., C] with each coordinate mapped so that low..high [C] becomes -1..1."""
+    return 2.0 * (points - low) / (high - low) - 1.0
 
 
 def _nearest_values(variable: Variable, value: float) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark
+from hypogen.contexts import to_unit
 from hypogen.factored import Chain, Linear
 from hypogen.generators.base import Specs, raw_specs
 
@@ -58,5 +59,5 @@ class SpecEncoder(nn.Module):
     def forward(self, specs: Specs) -> Tensor:
         low, high = self.get_buffer("low"), self.get_buffer("high")
         raw = raw_specs(self.benchmark, specs).to(low.device)
-        scaled = 2.0 * (raw - low) / (high - low) - 1.0 if self.scaling == "unit" else raw
+        scaled = to_unit(raw, low, high) if self.scaling == "unit" else raw
         return self.stages(scaled.to(next(self.parameters())))

@@ -15,6 +15,7 @@ import typer
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait must not keep a core busy
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hypogen import zoo
@@ -146,8 +147,7 @@ def check_(
             card, experts = zoo.card(name), zoo.load(name)
         except ValueError as error:
             _refuse(str(error))
-        numbers = np.random.SeedSequence([seed, *b"zoo check"]).generate_state(len(experts.specs) * episodes)
-        seeds = numbers.astype(np.int64).reshape(len(experts.specs), episodes)
+        seeds = _seeds([seed, *b"zoo check"], len(experts.specs), episodes)
         mean = float(rollout(card.benchmark, experts.specs, experts.actor, seeds, threads=threads).returns.mean())
         stated = float(np.mean(card.returns))
         off |= abs(mean - stated) > TOLERANCE * stated
@@ -184,8 +184,7 @@ def _refuse(message: str) -> NoReturn:
 
 def measure(benchmark: str, experts: Experts, seed: int) -> dict[str, Any]:
     """What a card says of the experts' returns: fresh episodes, with the weights as trained and as stored."""
-    numbers = np.random.SeedSequence([seed, *b"zoo"]).generate_state(len(experts.specs) * EPISODES)
-    seeds = numbers.astype(np.int64).reshape(len(experts.specs), EPISODES)
+    seeds = _seeds([seed, *b"zoo"], len(experts.specs), EPISODES)
     rounded = zoo.as_type(zoo.as_type(experts, torch.float16), torch.float32)
     exact, half = (rollout(benchmark, experts.specs, kind.actor, seeds).returns for kind in (experts, rounded))
     suffers = half.mean() < (1 - ROUNDING_LOSS) * exact.mean()
@@ -198,6 +197,12 @@ def measure(benchmark: str, experts: Experts, seed: int) -> dict[str, Any]:
         "stored": "float32" if suffers else "float16",
         "unrounded": () if suffers else tuple(exact.mean(axis=1).tolist()),
     }
+
+
+def _seeds(entropy: list[int], specs: int, episodes: int) -> npt.NDArray[np.int64]:
+    """Seeds [S, E] of episodes that no training has seen."""
+    numbers = np.random.SeedSequence(entropy).generate_state(specs * episodes)
+    return numbers.astype(np.int64).reshape(specs, episodes)
 
 
 class _Clock:

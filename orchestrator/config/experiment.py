@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
@@ -135,16 +136,21 @@ def _methods(value: object) -> dict[str, MethodChoice]:
             chosen[name] = MethodChoice(None)
             continue
         kind = (GENERATORS[name] if name in GENERATORS else REFERENCES[name]).settings
-        try:
+        with _below(name):
             training = _own_training(changes) if name in GENERATORS and isinstance(changes, Mapping) else {}
             own = {key: item for key, item in changes.items() if key != TRAINING} if training else changes
             chosen[name] = MethodChoice(_settings(kind, kind(), own or {}), training)
-        except PydanticCustomError as error:
-            key = (error.context or {}).get("key", "")
-            raise PydanticCustomError(
-                "settings", error.message_template, {"key": f"{name}.{key}".rstrip(".")}
-            ) from None
     return chosen
+
+
+@contextlib.contextmanager
+def _below(section: str) -> Iterator[None]:
+    """Have errors name their key with the section that it stands in."""
+    try:
+        yield
+    except PydanticCustomError as error:
+        key = (error.context or {}).get("key", "")
+        raise PydanticCustomError("settings", error.message_template, {"key": f"{section}.{key}".rstrip(".")}) from None
 
 
 def _own_training(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,13 +164,8 @@ def _own_training(changes: Mapping[str, Any]) -> dict[str, Any]:
         raise PydanticCustomError(
             "seed", "all methods count their trainings alike: give training.seed", {"key": TRAINING}
         )
-    try:  # the two rates are compared by `training_of`: one of them may be the experiment's
+    with _below(TRAINING):  # the two rates are compared by `training_of`: one of them may be the experiment's
         settings = _settings(TrainingSettings, TrainingSettings(learning_rate=ANY_RATE), given)
-    except PydanticCustomError as error:
-        key = (error.context or {}).get("key", "")
-        raise PydanticCustomError(
-            "settings", error.message_template, {"key": f"{TRAINING}.{key}".rstrip(".")}
-        ) from None
     return {key: getattr(settings, key) for key in given}
 
 

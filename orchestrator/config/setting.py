@@ -88,7 +88,7 @@ class Setting:
     @property
     def effect(self) -> Effect:
         """What changing it makes anew."""
-        if "training" in (self.path[0], *self.path[2:3]) and self.path[-1] in PASSING_SETTINGS:
+        if TRAINING in (self.path[0], *self.path[2:3]) and self.path[-1] in PASSING_SETTINGS:
             return Effect.NOTHING
         if self.path == ("methods",) or (self.path[0] == "methods" and len(self.path) == 2):
             return Effect.PROTOCOL
