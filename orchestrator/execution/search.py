@@ -324,7 +324,7 @@ def search_trial(config: dict[str, Json], task: TrialTask) -> None:
     try:
         persistently(lambda: _try_settings(config, task), tune.get_context().get_trial_id(), derive_seed(task.study))
     except Stopped:
-        tune.report({"stopped": True})
+        tune.report({METRIC: -np.inf, "stopped": True})  # Optuna wants a value in every report
 
 
 def _try_settings(config: dict[str, Json], task: TrialTask) -> None:

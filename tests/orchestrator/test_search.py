@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,20 @@ def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
     assert not list((storage / "work").glob("search/*/*"))
     again = sweep(path, "--storage", storage)
     assert again.returncode == 0 and "made nothing" in again.stdout
+
+
+def test_a_search_that_is_stopped_ends_quietly_and_keeps_its_checkpoints(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    training = {"epochs": 100_000, "batch_size": 500, "learning_rate": 1e-3, "checkpoint_every_s": 1.0}
+    path, storage = tiny(**{**CHANGES, "training": training}), tmp_path / "runs"
+    run = Killed(path, storage, "--address", "local")
+    assert run.until(lambda: list(storage.glob("work/search/*/checkpoint/*")), timeout_s=150)
+    run.process.send_signal(signal.SIGTERM)
+    output, _ = run.process.communicate(timeout=90)
+    assert run.process.returncode == 143, output
+    assert "stopped by SIGTERM: the same command continues" in output and "Traceback" not in output
+    assert list(storage.glob("work/search/*/checkpoint/*")) and not list(storage.glob("work/study/*/trial-*.json"))
 
 
 def test_the_outcome_is_the_experiment_without_a_search(tiny: Callable[..., Path]) -> None:
