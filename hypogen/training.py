@@ -19,7 +19,7 @@ from hypogen.captured import CapturedStep
 from hypogen.checkpoints import Checkpoint
 from hypogen.errors import Diverged, Stopped
 from hypogen.generators.base import Batch, Generator
-from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, one_of, require, whole
+from hypogen.validation import NOT_NEGATIVE, POSITIVE, Rule, later, one_of, require, whole
 
 if TYPE_CHECKING:  # a runtime import would load the simulators, which training does not need
     from hypogen.demonstrations import Demonstrations
@@ -64,7 +64,7 @@ class TrainingSettings:
     value_weight: float = 0.01
     td_weight: float = 0.01
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    seed: int = later(0)
     log_every: int = 1
     checkpoint_every_s: float = 120.0
 

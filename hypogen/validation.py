@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -38,6 +38,18 @@ def require(settings: object, rule: Rule, *names: str) -> None:
         value = getattr(settings, name)
         if not rule.holds(value):
             raise ValueError(f"{name} must {rule.text}, not {value!r}")
+
+
+LATER = "later"
+"""In the metadata of a dataclass's field that `later` made."""
+
+
+def later(default: Any) -> Any:
+    """A field for a setting that did not exist when artifacts were made already.
+
+    At its default, which is what the code did before, it goes without saying: neither keys nor rows change.
+    """
+    return field(default=default, metadata={LATER: True})
 
 
 def whole(minimum: int) -> Rule:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+from torch import nn
+
+from hypogen.adam import adam
 from hypogen.benchmarks import Benchmark
 from hypogen.generators.base import Batch, Generator, Specs, device_of, raw_specs
+from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape, concatenate
 
 if TYPE_CHECKING:  # a runtime import would load the simulators, which adapting does not need
     from hypogen.demonstrations import Demonstrations
+
+
+FINETUNING_RATE, FINETUNING_BATCH = 1e-3, 512
+"""Learning rate and batch of the fine-tuning on a new spec's demonstrations, from HyperZero's code."""
 
 
 class FewShotGenerator(Generator):
@@ -43,6 +53,29 @@ class FewShotGenerator(Generator):
         for row, spec in enumerate(shots.specs.tolist()):
             context = Batch.of(shots.select([row]), device_of(self))
             self._adapted[tuple(spec)] = self.infer(context).detach()
+
+    def finetuned(self, context: Batch, parts: list[nn.Module], policy: Callable[[], Policy]) -> Policy:
+        """The policy after `finetune_epochs` of Adam on the action loss of a spec's transitions; the weights stay.
+
+        As in HyperZero's code (`approximators/policy.py`), which does this where a spec is met for the first time, in
+        place of the steps of training. `parts` are what is fine-tuned, `policy` makes the policy of the context's specs
+        with the weights that they have. The order of the samples is always the same.
+        """
+        weights = [weight for part in parts for weight in part.parameters()]
+        before = [weight.detach().clone() for weight in weights]
+        optimizer, order = adam(weights, FINETUNING_RATE, factored=False), torch.Generator().manual_seed(0)
+        with torch.enable_grad():
+            for _ in range(self.settings.finetune_epochs):
+                for rows in torch.randperm(context.rewards.shape[1], generator=order).split(FINETUNING_BATCH):
+                    with optimizer.recording():
+                        loss = action_loss(policy(), context.samples(rows.to(context.rewards.device)))
+                    optimizer.step(loss)
+        with torch.no_grad():
+            found = policy()
+            tuned = Policy(tuple(part.clone() for part in found.weights), tuple(part.clone() for part in found.biases))
+            for weight, value in zip(weights, before, strict=True):
+                weight.copy_(value)
+        return tuned
 
     def policy(self, specs: Specs) -> Policy:
         """Policies that `adapt` inferred for these raw specs [S, C]. Raises ValueError for specs not adapted to."""

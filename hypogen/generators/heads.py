@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,11 @@ from hypogen.policy import Policy
 
 Sizes = Sequence[tuple[int, int]]
 """Sizes (in, out) of the generated layers, first to last."""
+
+Form = Literal["scaled", "authors"]
+FORMS: tuple[str, ...] = ("scaled", "authors")
+AUTHORS_BOUNDS = (0.05, 0.008)
+"""Within what HyperZero's code draws the weights of its heads: for a layer before the last, and for the last one."""
 
 
 def flat_size(layer: tuple[int, int]) -> int:
@@ -79,12 +85,34 @@ class LayerDecoder(nn.Module):
         return self.linear(code) * self.unit
 
 
-class LayerHeads(nn.Module):
-    """One head per layer: map from embeddings [S, features] to the flat parameters of an MLP with layers `sizes`."""
+class AuthorsHead(nn.Module):
+    """HyperZero's own head (`models/hypenet_core.py`): a linear map without units, small first weights and no bias."""
 
-    def __init__(self, features: int, sizes: Sizes) -> None:
+    def __init__(self, features: int, layer: tuple[int, int], bound: float) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(LayerDecoder(features, layer, fresh_bias=True) for layer in sizes)
+        self.linear = Linear(features, flat_size(layer))
+        nn.init.uniform_(self.linear.weight, -bound, bound)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.linear(code)
+
+
+class LayerHeads(nn.Module):
+    """One head per layer: map from embeddings [S, features] to the flat parameters of an MLP with layers `sizes`.
+
+    form: "scaled" (ours, `LayerDecoder`) or "authors" (HyperZero's code, `AuthorsHead`).
+    """
+
+    def __init__(self, features: int, sizes: Sizes, form: Form = "scaled") -> None:
+        super().__init__()
+        inner, last = AUTHORS_BOUNDS
+        self.heads = nn.ModuleList(
+            LayerDecoder(features, layer, fresh_bias=True)
+            if form == "scaled"
+            else AuthorsHead(features, layer, last if position == len(sizes) else inner)
+            for position, layer in enumerate(sizes, start=1)
+        )
 
     def forward(self, embedding: Tensor) -> list[Tensor]:
         return [head(embedding) for head in self.heads]

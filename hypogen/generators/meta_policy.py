@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from hypogen.benchmarks import Benchmark
-from hypogen.generators.base import Batch
+from hypogen.generators.base import Batch, Specs
 from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
 from hypogen.generators.few_shot import FewShotGenerator, halves
 from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape
-from hypogen.validation import POSITIVE, one_of, require, whole
+from hypogen.validation import POSITIVE, later, one_of, require, whole
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,13 @@ class MetaPolicySettings:
     embedding_dim: width of the task embedding (paper: 256); a multiple of 4.
     spec_scaling: specs for the encoder, either scaled to [-1, 1] over the grid ("unit", ours) or as given ("raw", the
         authors').
-    inner_steps: gradient steps on each spec's policy, in training and at test time (HyperZero's code: 5).
+    inner_steps: gradient steps on each spec's policy, in training and, without `finetune_epochs`, at test time
+        (HyperZero's code: 5).
     inner_learning_rate: learning rate of those steps (HyperZero's code: 0.01).
     second_order: whether to differentiate through the inner steps (MAML, HyperZero's code); False is first-order MAML.
     adaptation_episodes: demonstrations per spec to adapt on; None for all (HyperZero's code: all 10).
+    finetune_epochs: epochs of Adam on a spec's demonstrations, encoder included, in place of the inner steps once the
+        training is over (HyperZero's code: 5); 0 for the inner steps.
     """
 
     embedding_dim: int = 256
@@ -41,6 +44,7 @@ class MetaPolicySettings:
     inner_learning_rate: float = 0.01
     second_order: bool = True
     adaptation_episodes: int | None = None
+    finetune_epochs: int = later(0)
 
     def __post_init__(self) -> None:
         require(self, whole(4), "embedding_dim")
@@ -48,6 +52,7 @@ class MetaPolicySettings:
         require(self, whole(1), "inner_steps")
         require(self, POSITIVE, "inner_learning_rate")
         require(self, whole(1).or_null(), "adaptation_episodes")
+        require(self, whole(0), "finetune_epochs")
 
 
 class MetaPolicy(FewShotGenerator):
@@ -62,7 +67,12 @@ class MetaPolicy(FewShotGenerator):
         self.layers = ConditionedLayers(sizes)
 
     def infer(self, context: Batch) -> Policy:
-        return self._descend(context, differentiable=False)
+        if self.settings.finetune_epochs == 0:
+            return self._descend(context, differentiable=False)
+        return self.finetuned(context, [self.encoder, self.layers], lambda: self._start(context.specs))
+
+    def _start(self, specs: Specs) -> Policy:
+        return Policy(*self.layers.fold(self.encoder(specs)))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         support, query = halves(batch)

@@ -21,7 +21,7 @@ from hypogen.generators.encoder import residual_stages
 from hypogen.generators.few_shot import FewShotGenerator, halves
 from hypogen.generators.value import action_loss
 from hypogen.policy import Policy, PolicyShape
-from hypogen.validation import POSITIVE, require, whole
+from hypogen.validation import POSITIVE, later, require, whole
 
 SMALLEST_VARIANCE = 1e-7
 """Lower bound on a transition's variance, as in the original: softplus reaches 0 in float32, and we divide by it."""
@@ -38,6 +38,7 @@ class PEARLSettings:
         is decisive: in a short training on cheetah-speed the posterior collapsed to the prior at 0.01 and did not at
         0.001.
     adaptation_episodes: demonstrations per spec to adapt on; None for all (HyperZero's code: all 10).
+    finetune_epochs: epochs of Adam on a spec's demonstrations after its latent is inferred (HyperZero's code: 5).
     """
 
     embedding_dim: int = 256
@@ -45,12 +46,14 @@ class PEARLSettings:
     hidden_dim: int = 200
     kl_weight: float = 0.01
     adaptation_episodes: int | None = None
+    finetune_epochs: int = later(0)
 
     def __post_init__(self) -> None:
         require(self, whole(4), "embedding_dim")
         require(self, whole(1), "latent_dim", "hidden_dim")
         require(self, POSITIVE, "kl_weight")
         require(self, whole(1).or_null(), "adaptation_episodes")
+        require(self, whole(0), "finetune_epochs")
 
 
 class PEARL(FewShotGenerator):
@@ -82,7 +85,7 @@ class PEARL(FewShotGenerator):
         """Policies at the mean of the posterior: nothing is drawn at test time."""
         with torch.no_grad():
             mean, _ = self.posterior(context)
-            return self._policy(mean)
+        return self.finetuned(context, [self.encoder, self.layers], lambda: self._policy(mean))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Action loss of one half of each spec's transitions at a latent drawn from the posterior of the other half."""

@@ -15,9 +15,9 @@ from hypogen.benchmarks import Benchmark
 from hypogen.generators.base import Batch, Generator, Specs
 from hypogen.generators.conditioned import ConditionedLayers
 from hypogen.generators.encoder import SPEC_SCALINGS, SpecEncoder, SpecScaling
-from hypogen.generators.value import VALUE_LAYERS, NormalisedCritic, imitation_losses
+from hypogen.generators.value import VALUE_LAYERS, VALUE_LOSSES, NormalisedCritic, ValueLoss, imitation_losses
 from hypogen.policy import Policy, PolicyShape
-from hypogen.validation import DISCOUNT, one_of, require, whole
+from hypogen.validation import DISCOUNT, later, one_of, require, whole
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,21 @@ class UVFASettings:
     value_action: action at which Q is learned: "predicted" (paper: Q(s, a^)) or "expert" (the demonstrated action, as
         in HyperZero's baselines, which the paper takes over).
     discount: discount of the temporal-difference target (paper's table 10: 0.99).
+    value_loss: Q in units of 1/(1 - discount) ("normalised", ours), or as in HyperZero's baselines ("authors").
     """
 
     embedding_dim: int = 256
     spec_scaling: SpecScaling = "unit"
     value_action: Literal["predicted", "expert"] = "predicted"
     discount: float = 0.99
+    value_loss: ValueLoss = later("normalised")
 
     def __post_init__(self) -> None:
         require(self, whole(4), "embedding_dim")
         require(self, one_of(*SPEC_SCALINGS), "spec_scaling")
         require(self, one_of("predicted", "expert"), "value_action")
         require(self, DISCOUNT, "discount")
+        require(self, one_of(*VALUE_LOSSES), "value_loss")
 
 
 class UVFA(Generator):
@@ -67,4 +70,4 @@ class UVFA(Generator):
         # Detached: a Q function that is still wrong must not influence the action; both branches shape the embedding.
         predicted = policy(batch.observations).detach()
         taken = predicted if self.settings.value_action == "predicted" else batch.actions
-        return imitation_losses(policy, critic, batch, self.settings.discount, taken)
+        return imitation_losses(policy, critic, batch, self.settings.discount, taken, self.settings.value_loss)

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from hypogen.benchmarks import Benchmark
 from hypogen.demonstrations import Selectable
+from hypogen.validation import LATER
 from orchestrator.artifacts.artifact_store import Store
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -207,10 +208,13 @@ def span(specs: Specs) -> str:
 def settings_content(settings: object) -> Content:
     """A settings dataclass without the fields that change how often it speaks or saves, not what it makes.
 
-    The first seed goes without saying: what was trained before there were others has it.
+    Those that came later (`hypogen.validation.later`) go without saying at their defaults.
     """
-    fields: Content = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    return {key: value for key, value in fields.items() if key not in PASSING_SETTINGS and (key, value) != ("seed", 0)}
+    content: Content = dataclasses.asdict(settings)  # type: ignore[call-overload]
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        if field.name in PASSING_SETTINGS or (LATER in field.metadata and content[field.name] == field.default):
+            del content[field.name]
+    return content
 
 
 PASSING_SETTINGS = frozenset({"checkpoint_every_s", "log_every"})

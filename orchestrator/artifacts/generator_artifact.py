@@ -64,7 +64,7 @@ class Method:
     def _content(self) -> Content:
         return {
             "method": self.name,
-            "settings": dataclasses.asdict(self.settings),
+            "settings": settings_content(self.settings),
             "policy": dataclasses.asdict(self.shape),
             "training": settings_content(self.training),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
 
 from hypogen import zoo
 from hypogen.benchmarks import Benchmark
@@ -61,8 +60,7 @@ def _flat(sections: dict[str, Flat]) -> Flat:
 
 
 def _dataclass(chosen: object, default: object) -> Section:
-    settings, defaults = (cast(Flat, dataclasses.asdict(value)) for value in (chosen, default))  # type: ignore[call-overload]
-    return settings, defaults
+    return settings_content(chosen), settings_content(default)
 
 
 @shared("experts")

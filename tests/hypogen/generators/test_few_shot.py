@@ -1,5 +1,6 @@
 """What holds for every method that adapts: it needs the demonstrations of a spec, of no other, and only at its turn."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 
 from hypogen.benchmarks import get_benchmark
 from hypogen.generators import GENERATORS, FewShotGenerator, build
+from hypogen.generators.base import Batch
 from hypogen.generators.storage import load, save
+from hypogen.policy import Policy
 from hypogen.training import TrainingSettings, fit
 from tests.helpers.imitation import demonstrations_of, tiny_demonstrations, tiny_generator
 
@@ -71,6 +74,34 @@ def test_it_adapts_on_so_many_episodes(method):
         tiny_generator(method, adaptation_episodes=4).adapt(demos)
     with pytest.raises(ValueError, match="adaptation_episodes must be an integer of at least 1"):
         tiny_generator(method, adaptation_episodes=0)
+
+
+@pytest.mark.parametrize("method", ["meta_policy", "pearl"])
+def test_fine_tuning_is_adam_on_the_action_loss(method):
+    """By torch's Adam on a copy of the generator whose policy is written out; epochs of batches of 512 in one order."""
+    overrides = {"finetune_epochs": 2, **({"inner_steps": 3} if method == "meta_policy" else {})}
+    generator, demos = tiny_generator(method, **overrides), tiny_demonstrations(episodes=15).select([1])
+    generator.adapt(demos)
+    copy, context, order = deepcopy(generator), Batch.of(demos), torch.Generator().manual_seed(0)
+    latent = copy.posterior(context)[0].detach() if method == "pearl" else demos.specs
+    weights = [*copy.encoder.parameters(), *copy.layers.parameters()]
+    optimizer, count = torch.optim.Adam(weights, 1e-3), context.rewards.shape[1]
+    assert count > 512
+    for _ in range(2):
+        for rows in torch.randperm(count, generator=order).split(512):
+            hidden = torch.cat([copy.encoder(latent).expand(len(rows), -1), context.observations[0, rows]], -1)
+            for position, layer in enumerate(copy.layers):
+                hidden = layer(torch.relu(hidden) if position else hidden)
+            optimizer.zero_grad()
+            (torch.tanh(hidden) - context.actions[0, rows]).square().mean().backward()
+            optimizer.step()
+    tuned = Policy(*copy.layers.fold(copy.encoder(latent)))(context.observations)
+    found = generator.policy(demos.specs)(context.observations)
+    torch.testing.assert_close(found, tuned, atol=2e-5, rtol=0)
+    plain = tiny_generator(method, **{**overrides, "finetune_epochs": 0})
+    plain.adapt(demos)
+    assert (plain.policy(demos.specs)(context.observations) - tuned).abs().max() > 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(generator.parameters(), plain.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("method", FEW_SHOT)

@@ -12,8 +12,9 @@ import torch
 from hypogen.benchmarks import BENCHMARKS, get_benchmark
 from hypogen.generators import GENERATORS, build, get_generator, parameter_breakdown, parameter_count, sketch
 from hypogen.generators.encoder import SpecEncoder
+from hypogen.generators.hyperzero import HyperZeroSettings
 from hypogen.generators.storage import DESCRIPTION, WEIGHTS, load, save
-from hypogen.generators.value import imitation_losses
+from hypogen.generators.value import NormalisedCritic, imitation_losses
 from hypogen.policy import PolicyShape
 from hypogen.training import TrainingSettings, fit
 from tests.helpers.imitation import (
@@ -218,6 +219,48 @@ def test_losses_are_those_of_the_paper(method):
             squares["td"] += float(q.detach()[s, i] - later - batch.rewards[s, i]) ** 2 / 1e4
     for name, total in squares.items():
         assert losses[name].item() == pytest.approx(total / batch.rewards.numel(), rel=1e-9), name
+
+
+@pytest.mark.parametrize("method", ["hyperzero", "uvfa"])
+def test_the_authors_losses_are_those_of_their_code(method):
+    """Q in the rewards' units; the td error is that of the recorded value, with a gradient through the next Q."""
+    overrides = {"value_loss": "authors", **({"value_action": "expert"} if method == "uvfa" else {})}
+    generator, batch = tiny_generator(method, **overrides).double(), tiny_batch(dtype=torch.float64)
+    losses = generator.losses(batch)
+    embedding, policy = generator.encoder(batch.specs), generator.policy(batch.specs)
+    if method == "hyperzero":
+        critic = generator.value_head(embedding)
+    else:
+        critic = NormalisedCritic(*generator.value_branch.fold(embedding))
+    q = critic(batch.observations, batch.actions)
+    following = critic(batch.next_observations, policy(batch.next_observations).detach())
+    td = batch.values - batch.rewards - 0.99 * batch.continues * following
+    torch.testing.assert_close(losses["value"], (q - batch.values).square().mean())
+    torch.testing.assert_close(losses["td"], td.square().mean())
+    torch.testing.assert_close(losses["action"], (policy(batch.observations) - batch.actions).square().mean())
+    weights = list((generator.value_head if method == "hyperzero" else generator.value_branch).parameters())
+    both = (
+        torch.autograd.grad(losses["td"], weights, retain_graph=True),
+        torch.autograd.grad(td.square().mean(), weights),
+    )
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs)
+        assert ours.abs().sum() > 0
+
+
+def test_the_authors_heads_begin_as_theirs_do():
+    """Uniform within 0.05, the last layer's within 0.008, no bias, no units: the linear map is the layer."""
+    generator = build("hyperzero", tiny_benchmark(), PolicyShape(3, 64), HyperZeroSettings(heads="authors"))
+    for heads in (generator.policy_head.heads, generator.value_head.layers.heads):
+        for head, bound in zip(heads, [0.05] * (len(heads) - 1) + [0.008], strict=True):
+            assert 0.9 * bound < head.linear.weight.abs().max() <= bound
+            assert float(head.linear.weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.05)
+            assert not head.linear.bias.any()
+    embedding = generator.encoder(SPECS)
+    flat = torch.nn.functional.linear(embedding, generator.policy_head.heads[0].linear.weight)
+    policy, (inputs, outputs) = generator.policy(SPECS), generator.sizes[0]
+    torch.testing.assert_close(policy.weights[0], flat[:, : inputs * outputs].view(-1, outputs, inputs))
+    torch.testing.assert_close(policy.biases[0], flat[:, inputs * outputs :])
 
 
 def test_the_value_losses_teach_the_critic_and_not_the_policy():
