@@ -63,6 +63,10 @@ def compare(
     method_b: Annotated[str, typer.Argument(help="Another one.")],
     benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
     experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    own_training: Annotated[
+        bool,
+        typer.Option("--own-training", help="Each by its own epochs, batch, learning rate and noise on the specs."),
+    ] = False,
     storage: Storage = "runs",
     markdown: Markdown = False,
     latex: Latex = False,
@@ -76,7 +80,8 @@ def compare(
         from results.result_store import open_results
 
         store = open_results(storage)
-        _print(formatted(compared(method_a, method_b, store, benchmark=benchmark, experiment=experiment), output))
+        scope = {"benchmark": benchmark, "experiment": experiment}
+        _print(formatted(compared(method_a, method_b, store, **scope, own_training=own_training), output))
 
 
 @app.command()

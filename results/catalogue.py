@@ -39,13 +39,23 @@ def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Gri
         return _answered(connection, sql, title_of(sql), asked, places=4 if name == "table4" else 2)
 
 
-def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None, experiment: str | None = None) -> Grid:
+def compare(
+    a: str,
+    b: str,
+    store: ResultStore,
+    *,
+    benchmark: str | None = None,
+    experiment: str | None = None,
+    own_training: bool = False,
+) -> Grid:
     """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
+
+    own_training: whether each may have been trained by settings of its own (epochs, batch, rate, noise on the specs).
 
     One row per benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
     method, benchmark or experiment that is not there, for a method against itself, and where nothing can be paired.
     """
-    asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment}
+    asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment, "own_training": own_training}
     sql = _COMPARISON.read_text()
     with store.connect() as connection:
         if experiment is not None:
@@ -61,6 +71,7 @@ def compare(a: str, b: str, store: ResultStore, *, benchmark: str | None = None,
         raise ResultsError(
             f"{a} and {b} cannot be compared: there is no split and test spec on which both were rolled out with the "
             "same experts, training and other settings that both have. Run an experiment with both under `methods:`"
+            + ("" if own_training else ", or let each have its own training (--own-training)")
         )
     return compared
 

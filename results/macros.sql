@@ -6,6 +6,9 @@ CREATE MACRO without(settings, name) AS map_from_entries(
 
 CREATE MACRO without_seeds(settings) AS without(without(without(settings, 'seed'), 'seeds'), 'split_seed');
 
+CREATE MACRO without_training(settings) AS map_from_entries(
+    list_filter(map_entries(settings), lambda entry: NOT starts_with(entry.key, 'training.')));
+
 CREATE MACRO of_split(settings) AS map_from_entries(list_filter(map_entries(settings),
     lambda entry: starts_with(entry.key, 'split.') OR starts_with(entry.key, 'specs.')));
 
@@ -272,9 +275,9 @@ CREATE MACRO compared_capacity(name, of_table, measure, part, specs, wanted) AS 
     FROM ours FULL JOIN theirs USING (benchmark, method)
 );
 
--- Two MAPs: whether they agree on every key that both have, and the entries that only the first has.
+-- Two MAPs: whether they agree on every key that both have, and the entries in which the first differs from the other.
 CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
     lambda entry: map_contains(others, entry.key) AND others[entry.key] IS DISTINCT FROM entry.value)) = 0;
 
-CREATE MACRO beyond(settings, others) AS map_from_entries(
-    list_filter(map_entries(settings), lambda entry: NOT map_contains(others, entry.key)));
+CREATE MACRO beyond(settings, others) AS map_from_entries(list_filter(map_entries(settings),
+    lambda entry: NOT map_contains(others, entry.key) OR others[entry.key] IS DISTINCT FROM entry.value));

@@ -69,8 +69,10 @@ def _legend(shown: Sequence[str]) -> Iterable[str]:
 
 def _with_differing_settings(rows: Sequence[Row]) -> Sequence[Row]:
     """Leaves in each row's settings those that tell it from another generator's (or another expert's) row of its
-    benchmark. A setting that only other methods have tells nothing; one that another row of its method lacks does."""
+    benchmark. A setting that only other methods have tells nothing; one that another row of its method lacks does, and
+    so does one in which the two sides of a comparison differ."""
     groups = defaultdict(list)
+    unlike = {id(row): (row.get("settings_a") or {}).keys() & (row.get("settings_b") or {}).keys() for row in rows}
     for row in rows:
         for column in _SETTINGS:
             if row.get(column) is not None:
@@ -78,7 +80,7 @@ def _with_differing_settings(rows: Sequence[Row]) -> Sequence[Row]:
     for (column, *_), group in groups.items():
         telling = _differing([(row.get("method"), row[column]) for row in group])
         for row in group:
-            row[column] = {name: value for name, value in row[column].items() if name in telling}
+            row[column] = {name: value for name, value in row[column].items() if name in telling | unlike[id(row)]}
     return rows
 
 

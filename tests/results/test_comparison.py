@@ -56,6 +56,38 @@ def test_methods_under_other_conditions_are_not_compared(store, changes):
         compared(store)
 
 
+@pytest.mark.parametrize("changes", [{"epochs": 500}, {"learning_rate": 1e-3}, {"batch_size": 64}])
+def test_methods_may_be_compared_as_each_was_trained(store, changes):
+    meet(store, **changes)
+    with pytest.raises(ResultsError, match="own-training"):
+        compared(store)
+    (row,) = compared(store, own_training=True)
+    assert (row["pairs"], row["difference"]) == (2, 75.0)
+    ((name, value),) = changes.items()
+    assert float(row["settings_b"][f"training.{name}"]) == value != float(row["settings_a"][f"training.{name}"])
+    assert row.get(name) is None
+
+
+def test_the_noise_on_the_specs_belongs_to_the_training(store):
+    runs = [
+        run_row(run, method, settings={"training.spec_noise": noise})
+        for run, method, noise in (("a", "hypogen", 0.1), ("z", "hyperzero", 0.2))
+    ]
+    fill(store, runs, [*episode_rows("a", 0, [2.0, 2.0]), *episode_rows("z", 0, [1.0, 1.0])])
+    with pytest.raises(ResultsError, match="own-training"):
+        compared(store)
+    (row,) = compared(store, own_training=True)
+    noises = [row[side]["training.spec_noise"] for side in ("settings_a", "settings_b")]
+    assert (row["difference"], noises) == (1.0, ["0.1", "0.2"])
+
+
+@pytest.mark.parametrize("changes", [{"expert": "expert-2"}, {"seed": 1}, {"settings": {"policy.layers": 3}}])
+def test_what_is_not_of_the_training_must_agree_even_so(store, changes):
+    meet(store, **changes)
+    with pytest.raises(ResultsError, match="hypogen and hyperzero cannot be compared"):
+        compared(store, own_training=True)
+
+
 def test_settings_that_only_one_method_has_make_rows_of_their_own(store):
     meet(store)
     fill(store, [run_row("k", settings={"hypogen.blocks": 3})], episode_rows("k", 0, [700.0, 700.0]))
