@@ -45,8 +45,6 @@ class ExpertsArtifact(PolicyArtifact):
     """Experts of some specs."""
 
     kind = "experts"
-    place = Place.TRIAL
-    resources = "expert"
 
     @property
     def inputs(self) -> tuple[Artifact, ...]:
@@ -87,6 +85,9 @@ class ExpertsArtifact(PolicyArtifact):
 class PopulationExperts(ExpertsArtifact):
     """Experts that an algorithm such as TD3 trains together."""
 
+    place = Place.TRIAL
+    resources = "expert"
+
     algorithm: str
     specs: Specs
     settings: Any  # the algorithm's own dataclass
@@ -120,6 +121,9 @@ class PopulationExperts(ExpertsArtifact):
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SpecExpert(ExpertsArtifact):
     """One spec's expert, trained alone by an algorithm such as PPO, perhaps from a neighbour's weights."""
+
+    place = Place.TRIAL
+    resources = "expert"
 
     algorithm: str
     spec: tuple[float, ...]

@@ -9,8 +9,10 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.planning.plan import Plan, in_brackets
+if TYPE_CHECKING:  # the actor, which only averages lists, would load torch for it
+    from orchestrator.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def _summary(specs: list[tuple[float, float, bool]]) -> dict[str, float]:
 
 def live_groups(plan: Plan) -> Groups:
     """Groups of the live display, one per benchmark, method and cell."""
+    from orchestrator.planning.plan import in_brackets
+
     groups: dict[str, list[Member]] = defaultdict(list)
     for key, cell in plan.cells.items():
         run = plan.runs[key]
