@@ -21,7 +21,7 @@ from orchestrator.execution import search
 from orchestrator.execution.cluster import Address
 from orchestrator.execution.estimate import Estimate, duration
 from orchestrator.execution.instances import Instance, parse_nodes
-from orchestrator.execution.schedule import SimulatedSchedule, Share, simulate
+from orchestrator.execution.schedule import Share, SimulatedSchedule, simulate
 from orchestrator.execution.state import ExecutionState
 from orchestrator.planning.plan import Plan, build, in_brackets
 

@@ -50,6 +50,7 @@ class RolloutWorker:
 
     def make(self, artifact: Artifact, aggregator: ActorHandle[Aggregator]) -> None:
         """Make one artifact; the episodes of a rollout go to the aggregator as well."""
+        self._store.check_again()  # what this process read a while ago may have been damaged since
         make(self._store, artifact)
         if isinstance(artifact, RolloutsArtifact):
             returns = artifact.load(self._store)["returns"]

@@ -300,8 +300,8 @@ class _Simulation:
 
     def _chain(self) -> tuple[Artifact, ...]:
         chain: list[Artifact] = []
-        found = max(self._chains, key=self._chains.__getitem__, default=None)
+        found = min(self._chains, key=self._state.rank, default=None)
         while found is not None:
             chain.append(self._state.missing[found])
-            found = max(self._needed_by[found], key=self._chains.__getitem__, default=None)
+            found = min(self._needed_by[found], key=self._state.rank, default=None)
         return tuple(chain)

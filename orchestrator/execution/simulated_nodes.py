@@ -121,7 +121,7 @@ def place(nodes: Sequence[SimulatedNode], bundles: Sequence[Mapping[str, float]]
     """Take room for all bundles, the first on one of the nodes ``among``, the others anywhere; empty where it lacks."""
     taken: list[Taken] = []
     for position, bundle in enumerate(bundles):
-        best, score = -1, 0.0 - CLOSE
+        best, score = -1, -0.5
         for number in among if not position else range(len(nodes)):
             if (found := nodes[number].score(bundle)) > score + CLOSE:
                 best, score = number, found
