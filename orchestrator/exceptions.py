@@ -39,3 +39,13 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}: the same command continues from what is done")
         self.status = 128 + number
+
+
+class BudgetSpent(Interrupted):
+    """What ``--budget`` allows is nearly used up. The command exits with status 3."""
+
+    def __init__(self, budget: str) -> None:
+        BaseException.__init__(
+            self, f"stopped before {budget} are used up: the same command with a larger --budget continues"
+        )
+        self.status = 3

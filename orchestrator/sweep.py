@@ -1,6 +1,7 @@
 """``python -m orchestrator.sweep experiments/quickstart.yaml``: one experiment file, from nothing to its table.
 
-Exit status: 0 when every run is there, 1 when some could not be made, 2 when what was given makes no sense.
+Exit status: 0 when every run is there, 1 when some could not be made, 2 when what was given makes no sense, 3 when the
+budget is used up, and 128 and the number of the signal that ended it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,47 +35,67 @@ STORAGE_VARIABLE = "HYPOGEN_STORAGE"
 DEFAULT_STORAGE = "runs"
 
 
+PROFILE = typer.Option(help="A profile of the file, such as smoke or laptop.")
+SET = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=10. Repeatable.")
+STORAGE = typer.Option(
+    help=f"Folder or s3://… for artifacts and results. Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."
+)
+ADDRESS = typer.Option(
+    help="host:port of a Ray head, or 'local'. Default: $RAY_ADDRESS, this host's cluster, or a private Ray."
+)
+BUDGET = typer.Option(help="End before so much is used, with status 3: 2h, 90m, or 20usd where nodes say their price.")
+DRY_RUN = typer.Option(
+    "--dry-run", help="Print what is there, what is missing and how long it will take; start nothing."
+)
+NODES = typer.Option(help="With --dry-run: nodes to simulate the schedule on, such as 32xg5.2xlarge or 4xcpu:8,gpu:1.")
+WHY = typer.Option("--why", help="Print what tells that which is missing from what is there; start nothing.")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was given on the command line.
+
+    Attributes:
+        most: Trainings at once; 0 for as many as fit.
+        nodes: Nodes of a dry run.
+    """
+
+    path: Path
+    storage: str
+    profile: str | None = None
+    assignments: tuple[str, ...] = ()
+    address: str | None = None
+    most: int = 0
+    dry_run: bool = False
+    nodes: str | None = None
+    why: bool = False
+
+
 @app.command()
 def main(
     experiment: Annotated[Path, typer.Argument(help="The experiment file, such as experiments/quickstart.yaml.")],
-    profile: Annotated[str | None, typer.Option(help="A profile of the file, such as smoke or laptop.")] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=10. Repeatable."),
-    ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Folder or s3://… for artifacts and results. Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="host:port of a Ray head, or 'local'. Default: $RAY_ADDRESS, this host's cluster, or a private Ray."
-        ),
-    ] = None,
+    profile: Annotated[str | None, PROFILE] = None,
+    assignments: Annotated[list[str] | None, SET] = None,
+    storage: Annotated[str | None, STORAGE] = None,
+    address: Annotated[str | None, ADDRESS] = None,
     max_concurrent: Annotated[int, typer.Option(min=0, help="Trainings at once; 0: as many as fit.")] = 0,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print what is there, what is missing and how long it will take; start nothing."
-        ),
-    ] = False,
-    why: Annotated[
-        bool,
-        typer.Option("--why", help="Print what tells that which is missing from what is there; start nothing."),
-    ] = False,
+    budget: Annotated[str | None, BUDGET] = None,
+    dry_run: Annotated[bool, DRY_RUN] = False,
+    nodes: Annotated[str | None, NODES] = None,
+    why: Annotated[bool, WHY] = False,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
     from orchestrator.exceptions import Interrupted, SweepFailed, UserError
+    from orchestrator.execution.budget import Budget
     from orchestrator.execution.stopping import StopRequest
     from results.problems import ResultsError
 
+    place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    given = tuple(assignments or ())
+    command = Command(experiment, place, profile, given, address, max_concurrent, dry_run, nodes, why)
     try:
-        place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-        with StopRequest().listening() as stop:
-            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, why, stop))
+        with StopRequest(None if budget is None else Budget(budget)).listening() as stop:
+            sys.exit(sweep(command, stop))
     except (UserError, ResultsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -85,26 +107,19 @@ def main(
         sys.exit(stopped.status)
 
 
-def sweep(
-    path: Path,
-    profile: str | None,
-    assignments: list[str],
-    storage: str,
-    address: str | None,
-    max_concurrent: int,
-    dry_run: bool,
-    why: bool,
-    stop: StopRequest,
-) -> int:
+def sweep(command: Command, stop: StopRequest) -> int:
     """The command without its command line; returns the exit status. UserError for what makes no sense."""
     from rich.console import Console
 
     from orchestrator.console.remembered import Remembered
+    from orchestrator.exceptions import UserError
     from orchestrator.execution.cluster import authenticate, choose
 
-    where, console = choose(address), Console(soft_wrap=True)
-    remembered = Remembered(storage, path, profile, assignments)
-    if not (dry_run or why):
+    if command.nodes is not None and not command.dry_run:
+        raise UserError("--nodes says where to simulate the schedule: add --dry-run, or leave it out")
+    where, console = choose(command.address), Console(soft_wrap=True)
+    remembered = Remembered(command.storage, command.path, command.profile, list(command.assignments))
+    if not (command.dry_run or command.why):
         authenticate(where)  # before anything imports Ray
         if (lines := remembered.recall()) is not None:
             console.out(*where.notes, lines, sep="\n", highlight=False)
@@ -118,17 +133,17 @@ def sweep(
     from orchestrator.execution.execution import Session
     from orchestrator.planning.plan import build
 
-    source = loading.load(path, profile, assignments)
+    source = loading.load(command.path, command.profile, command.assignments)
     cells = loading.expand(source)  # everything that can be wrong with the file is found here
-    loading.check_profiles(path)
-    store = Store(storage)
-    if dry_run or why:
-        _show(console, state_of(console, source, cells, store), where, dry_run, why)
+    loading.check_profiles(command.path)
+    store = Store(command.storage)
+    if command.dry_run or command.why:
+        _show(console, state_of(console, source, cells, store), where, command)
         return 0
     store.check_writable()
     for note in where.notes:
         console.print(note, highlight=False, markup=False)
-    session = Session(store, console, stop, Progress, max_concurrent)
+    session = Session(store, console, stop, Progress, command.most)
     found, plan = search.stored(source, store), None
     if found is not None:
         plan = build(cells if found is source else loading.expand(found))
@@ -137,14 +152,14 @@ def sweep(
     return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
 
 
-def _show(console: Console, state: ExecutionState, where: Address, dry_run: bool, why: bool) -> None:
+def _show(console: Console, state: ExecutionState, where: Address, command: Command) -> None:
     """Print what is missing, or why it is, or both."""
     from orchestrator.console.dry_run import print_plan
     from orchestrator.console.why import print_reasons
 
-    if dry_run:
-        print_plan(console, state, where)
-    if why:
+    if command.dry_run:
+        print_plan(console, state, where, command.nodes, command.most)
+    if command.why:
         print_reasons(console, state)
 
 
@@ -167,6 +182,7 @@ def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
 
     with connected(where):
         session.stop.install()  # Ray takes the signals when it starts
+        session.stop.check_budget()
         session.console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
         with guarded(session.stop, session.console) if where.value == PRIVATE else contextlib.nullcontext():
             return work()

@@ -19,6 +19,8 @@ from hypogen.demonstrations import Selectable
 from hypogen.experts.trained import Experts
 
 Progress = Callable[[dict[str, Any]], None]
+GPU_SPEEDUP = 40.0
+"""Seconds on one core over those on a GPU, for a population whose algorithm does not say."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class PopulationAlgorithm(Algorithm):
     def seconds(self, settings: Any, specs: int) -> float:
         """Seconds of a training of so many specs on one core of a two-core machine, roughly."""
 
+    def gpu_seconds(self, settings: Any, specs: int) -> float | None:
+        """Seconds on an H200, roughly; None where a GPU would be no use."""
+        return self.seconds(settings, specs) / GPU_SPEEDUP
+
 
 @dataclass(frozen=True)
 class SpecAlgorithm(Algorithm):
@@ -99,6 +105,10 @@ class SpecAlgorithm(Algorithm):
     @abstractmethod
     def seconds(self, settings: Any) -> float:
         """Seconds of one training on one core of a two-core machine, roughly."""
+
+    def gpu_seconds(self, settings: Any) -> float | None:
+        """Seconds on an H200, roughly; None where a GPU would be no use."""
+        return None
 
     def starts_from_neighbour(self, settings: Any) -> bool:
         """Whether a spec's expert starts from the weights of the next spec towards the default one."""

@@ -25,6 +25,8 @@ _SAMPLE_S = 1.2e-10
 _PPO_STEP_S = 5.0e-3
 """Seconds on one core: an update of a TD3 expert (a constant part, and one per sample and pair of hidden units), and
 an environment step of PPO, updates included."""
+_GPU_UPDATE_S, _GPU_EXPERT_S = 2.8e-3, 2.9e-5
+"""Seconds of an update of a TD3 population of the paper's size on an H200: in all, and per expert."""
 
 
 class TD3(PopulationAlgorithm):
@@ -50,6 +52,9 @@ class TD3(PopulationAlgorithm):
     def seconds(self, settings: TD3Settings, specs: int) -> float:
         update = _UPDATE_S + _SAMPLE_S * settings.batch_size * settings.hidden_dim**2
         return settings.updates * specs * update
+
+    def gpu_seconds(self, settings: TD3Settings, specs: int) -> float:
+        return settings.updates * (_GPU_UPDATE_S + _GPU_EXPERT_S * specs)
 
 
 class PPO(SpecAlgorithm):
@@ -81,6 +86,10 @@ class PPO(SpecAlgorithm):
 
     def seconds(self, settings: PPOSettings) -> float:
         return settings.steps * _PPO_STEP_S
+
+    def gpu_seconds(self, settings: PPOSettings) -> float | None:
+        """Without runners the training steps its worlds on one core, which takes nearly all of the time."""
+        return self.seconds(settings) if settings.runners else None
 
     def starts_from_neighbour(self, settings: PPOSettings) -> bool:
         return settings.start == "neighbour"

@@ -122,6 +122,11 @@ class Artifact(ABC):
         return None
 
     @property
+    def gpu_seconds(self) -> float | None:
+        """Seconds that it takes alone on an H200 (``docs/performance.md``), roughly; None where none is asked for."""
+        return None
+
+    @property
     def runners(self) -> int:
         """Further CPUs, anywhere, for actors that a trial starts beside itself."""
         return 0

@@ -114,6 +114,10 @@ class PopulationExperts(ExpertsArtifact):
     def seconds(self) -> float:
         return self._algorithm.seconds(self.settings, len(self.specs))
 
+    @property
+    def gpu_seconds(self) -> float | None:
+        return self._algorithm.gpu_seconds(self.settings, len(self.specs))
+
     def get(self, store: Store, task: Task) -> Experts:
         return self._algorithm.train(self.benchmark.name, self.specs, self.settings, self.seed, _training(task))
 
@@ -156,6 +160,10 @@ class SpecExpert(ExpertsArtifact):
     @property
     def seconds(self) -> float:
         return self._algorithm.seconds(self.settings)
+
+    @property
+    def gpu_seconds(self) -> float | None:
+        return self._algorithm.gpu_seconds(self.settings)
 
     @property
     def runners(self) -> int:

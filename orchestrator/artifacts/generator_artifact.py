@@ -41,6 +41,9 @@ POLICY = "policy.safetensors"
 SAMPLE_S = 6.0e-6
 PARAMETER_S = 9.5e-9
 """Seconds of a training step, per sample of the batch and per parameter, with two trainings side by side."""
+GPU_STEP_S = 3.0e-4
+GPU_PARAMETER_S = 5.9e-11
+"""The same on an H200 (``docs/performance.md``): per step, and per parameter."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,13 @@ class GeneratorArtifact(PolicyArtifact):
         steps = samples / training.batch_size
         factor = get_generator(self.method.name).step_factor
         return factor * (samples * SAMPLE_S + steps * PARAMETER_S * self.method.parameters(self.benchmark))
+
+    @property
+    def gpu_seconds(self) -> float:
+        training = self.method.training
+        steps = float(training.epochs) * len(self.train) * self.samples / training.batch_size
+        factor = get_generator(self.method.name).step_factor
+        return factor * steps * (GPU_STEP_S + GPU_PARAMETER_S * self.method.parameters(self.benchmark))
 
     def progress(self, values: Values) -> float | None:
         return values["epoch"] / self.method.training.epochs if "epoch" in values else None

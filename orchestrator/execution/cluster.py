@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,16 +174,25 @@ def package_folders() -> list[Path]:
 def fit_to_cluster(request: TaskResources, resources: Resources) -> TaskResources:
     """Resources that a training may request on the connected cluster, limited to its GPUs and CPUs.
 
-    No GPU is requested where there is none, and no more CPUs than there are. The rollout actors keep their share of
-    every node. With ``gpus: always`` (a cluster that starts its GPU nodes on demand) the request stays as it is.
+    With ``gpus: always`` (a cluster that starts its GPU nodes on demand) the request stays as it is.
     """
     import ray
 
     gpus = os.environ.get(GPUS_VARIABLE, resources.gpus)
     if gpus == "always":
         return request
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    with_gpu = [node for node in nodes if node.get("GPU", 0) >= request.gpu > 0] if gpus == "auto" else []
+    return fit_to_nodes(request, resources, [node["Resources"] for node in ray.nodes() if node["Alive"]], gpus)
+
+
+def fit_to_nodes(
+    request: TaskResources, resources: Resources, nodes: Sequence[Mapping[str, float]], gpus: str
+) -> TaskResources:
+    """Resources that a training may request on nodes with such resources.
+
+    No GPU is requested where there is none, nor with ``gpus: never``, and no more CPUs than there are. The rollout
+    actors keep their share of every node.
+    """
+    with_gpu = [node for node in nodes if node.get("GPU", 0) >= request.gpu > 0] if gpus != "never" else []
     gpu = request.gpu if with_gpu else 0.0
     spare = max((node.get("CPU", 0.0) for node in with_gpu or nodes), default=1.0) * (1 - resources.rollout.cpu)
     return request.model_copy(update={"cpu": min(request.cpu, spare), "gpu": gpu})

@@ -20,13 +20,14 @@ from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.manifest import Manifest
-from orchestrator.exceptions import Damaged, Interrupted, RayLost, UserError
+from orchestrator.exceptions import Damaged, RayLost, UserError
 from orchestrator.execution.attempts import LOOK_S, Attempts
 from orchestrator.execution.estimate import Estimate, duration
 from orchestrator.execution.measured import write_run
 from orchestrator.execution.nodes import alive
 from orchestrator.execution.retry_policy import FAILED_ARTIFACTS
 from orchestrator.execution.rollout_pool import Pool
+from orchestrator.execution.schedule import longest_chains
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.switch import start_switch
@@ -62,7 +63,10 @@ class Session:
         need it. Raises Interrupted when a signal arrived, once every training has left a checkpoint.
         """
         state = ExecutionState(plan, self.store, wanted)
-        estimate = Estimate(state, workers=int(ray.cluster_resources().get("CPU", 1)))
+        there = ray.cluster_resources()
+        gpus = 0.0 if plan.experiment.resources.gpus == "never" else there.get("GPU", 0.0)
+        estimate = Estimate(state, there.get("CPU", 1.0), gpus)
+        state.prefer(longest_chains(state, estimate.of))
         with self.watcher(self.console, state, estimate) as watcher:
             _Execution(self, state, watcher).run()
         return state
@@ -89,10 +93,10 @@ class _Execution:
         with self._stop.patiently():
             for run in [run for run in state.missing_runs.values() if state.complete(run)]:
                 self._write(run)  # everything was there but its rows
-            while self._stop.number is None and not state.finished():
+            while not self._stop.requested and not state.finished():
                 if not state.finished(Place.TRIAL):
                     self._train()
-                while self._pool.busy or (self._stop.number is None and state.has_ready(Place.ACTOR)):
+                while self._pool.busy or (not self._stop.requested and state.has_ready(Place.ACTOR)):
                     self._step(timeout_s=0.2)
             self._watcher.refresh(self._pool.snapshot, final=True)
             self._record_failures()
@@ -155,16 +159,16 @@ class _Execution:
 
     def _step(self, timeout_s: float = 0.0) -> None:
         """Keep everything going that is not Tune's."""
-        if self._stop.number is not None and not self._switched:
+        if self._stop.requested and not self._switched:
             self._switched = True
             self._switch.turn_on.remote()
             self._watcher.stopping()
         if self._stop.overdue:
-            raise Interrupted(self._stop.number or 0)
+            self._stop.check()
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             _check_alive()
-        self._pool.poll(timeout_s, hand_out=self._stop.number is None)
+        self._pool.poll(timeout_s, hand_out=not self._stop.requested)
         self._attempts.look()
         self._watcher.refresh(self._pool.snapshot)
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 import psutil
 from rich.console import Console
 
-from orchestrator.exceptions import Interrupted, RayLost
+from orchestrator.exceptions import RayLost
 from orchestrator.execution.stopping import StopRequest
 
 LOOK_S = 1.0
@@ -71,8 +71,7 @@ class _Guard:
                     process.kill()
             psutil.wait_procs(family, timeout=WAIT_S)
             self._console.show_cursor()
-            if self._stop.number is not None:
-                stopped = Interrupted(self._stop.number)
+            if (stopped := self._stop.ended) is not None:
                 self._end(f"Ray is gone; {stopped}", stopped.status)
             if starts == STARTS:
                 self._end(f"Ray has died {starts} times: see why (memory, disk), then give the same command again", 1)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import ray
+
+if TYPE_CHECKING:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 Bundle = Mapping[str, float]
 """Resources that are taken on one node."""
@@ -47,6 +51,16 @@ def this_process() -> Process:
     return Process(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
 
 
+def home() -> str:
+    """Id of the driver's own node, which stays as long as the driver does."""
+    return ray.get_runtime_context().get_node_id()
+
+
+def staying_on(node: str) -> NodeAffinitySchedulingStrategy:
+    """Scheduling strategy of an actor that is to run on a node, as long as that is there."""
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+
+
 def avoiding(avoid: Collection[str], bundle: Bundle) -> dict[str, str]:
     """Label selector that keeps a bundle away from nodes; empty where no other node could ever take it."""
     if not avoid:
@@ -61,6 +75,26 @@ def share_of_a_node(share: float) -> dict[str, float]:
     """CPUs and bytes of memory that are a share of the node with most memory."""
     largest = max((node.resources for node in alive()), key=lambda resources: resources.get("memory", 0.0))
     return {name: float(int(share * largest.get(name, 0.0))) for name in ("CPU", "memory")}
+
+
+def room_for(bundles: Sequence[Bundle]) -> int:
+    """How many times bundles find room beside what runs: on the nodes there are, and those that may be started."""
+    there, free, most = ray.cluster_resources(), ray.available_resources(), _most()
+    asked: Counter[str] = Counter()
+    for bundle in bundles:
+        asked.update({name: amount for name, amount in bundle.items() if amount})
+    rooms = [
+        (free.get(name, 0.0) + max(most.get(name, 0.0) - there.get(name, 0.0), 0.0)) / amount
+        for name, amount in asked.items()
+    ]
+    return int(min(rooms, default=0.0))
+
+
+def _most() -> Bundle:
+    """Resources of the cluster once an autoscaler has started all that it may; empty where there is none."""
+    from ray._private.state import state
+
+    return state.get_max_resources_from_cluster_config() or {}
 
 
 def out_of_reach(bundles: Sequence[Bundle]) -> str:

@@ -1,12 +1,20 @@
-"""Pool of Ray actors that make everything but trainings: demonstrations, probes, rollouts."""
+"""Pool of Ray actors that make everything but trainings: demonstrations, probes, rollouts.
+
+It follows the cluster: one actor per CPU, started where there is work for it, on nodes that join too. An actor reserves
+nothing, but keeps its node from being idle. So those that have had nothing to do for a while are let go, and a node
+that an autoscaler started may leave; on the driver's own node they stay.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import ray
 from ray import ObjectRef
@@ -21,8 +29,13 @@ from orchestrator.exceptions import Damaged, UserError
 from orchestrator.execution.aggregator import Aggregator, Numbers, live_groups
 from orchestrator.execution.attempts import Attempts
 from orchestrator.execution.failures import death, ending_of
-from orchestrator.execution.nodes import Process, avoiding, share_of_a_node, this_process
+from orchestrator.execution.nodes import Process, alive, avoiding, home, share_of_a_node, staying_on, this_process
 from orchestrator.execution.retry_policy import Ending, NextAttempt
+
+LOOK_S = 1.0
+"""Seconds between two looks at the nodes."""
+IDLE_S = 30.0
+"""Seconds without work after which an actor on another node than the driver's is let go."""
 
 
 class RolloutWorker:
@@ -37,6 +50,7 @@ class RolloutWorker:
 
     def make(self, artifact: Artifact, aggregator: ActorHandle[Aggregator]) -> None:
         """Make one artifact; the episodes of a rollout go to the aggregator as well."""
+        self._store.check_again()  # what this process read a while ago may have been damaged since
         make(self._store, artifact)
         if isinstance(artifact, RolloutsArtifact):
             returns = artifact.load(self._store)["returns"]
@@ -45,12 +59,24 @@ class RolloutWorker:
 
 @dataclass
 class _Worker:
-    """A worker, where it runs once it has said so, and the share of a node that it has to itself."""
+    """A worker, where it runs once it has said so, and the share of a node that it has to itself.
+
+    Attributes:
+        wanted_on: Node that it was to be started on; empty where any would do.
+        idle_since: Moment since which it has had nothing to do, if it has nothing to do.
+    """
 
     handle: ActorHandle[RolloutWorker]
     answer: ObjectRef[Process]
     share: float = 0.0
     process: Process | None = None
+    wanted_on: str = ""
+    idle_since: float = 0.0
+
+    @property
+    def node(self) -> str:
+        """Node that it runs on, or is to be started on."""
+        return self.process.node if self.process else self.wanted_on
 
     def ask(self) -> Process | None:
         """Where it runs, as far as one knows."""
@@ -76,12 +102,62 @@ class Pool:
         damaged: Callable[[Damaged], None],
     ) -> None:
         self._attempts, self._resources, self._on_done, self._damaged = attempts, resources, on_done, damaged
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        count = resources.workers or max(1, cpus)
-        aggregator = ray.remote(Aggregator).options(num_cpus=0, max_restarts=-1)
+        self._home = home()
+        aggregator = ray.remote(Aggregator).options(
+            num_cpus=0, max_restarts=-1, scheduling_strategy=staying_on(self._home)
+        )
         self._aggregator = cast(ActorHandle[Aggregator], aggregator.remote(live_groups(attempts.state.plan)))
-        self._idle = [self._start(NextAttempt()) for _ in range(count)]
+        self._idle: list[_Worker] = []
         self._busy: dict[ObjectRef[None], tuple[_Worker, Artifact]] = {}
+        self._looked = -math.inf
+        rooms = {node: room for node, room in self._rooms().items() if node == self._home}
+        self._grow(sum(rooms.values()), rooms)  # they start while the first trainings run
+
+    def _rooms(self) -> dict[str, int]:
+        """How many workers each node has room for: one per CPU, or ``workers`` in all."""
+        nodes = alive()
+        rooms = {node.id: int(node.resources.get("CPU", 0.0)) for node in nodes}
+        if self._resources.workers or not any(rooms.values()):
+            share = math.ceil((self._resources.workers or 1) / max(len(nodes), 1))
+            return dict.fromkeys(rooms, share)
+        return rooms
+
+    def _grow(self, count: int, rooms: Mapping[str, int]) -> None:
+        """Start up to so many workers, each where there is most room."""
+        there = [worker for worker, _ in self._busy.values()] + self._idle
+        left = Counter(rooms)
+        left.subtract(worker.node for worker in there)
+        most = (self._resources.workers or sum(rooms.values())) - len(there)
+        for _ in range(min(count, most)):
+            node = max(rooms, key=left.__getitem__)
+            left[node] -= 1
+            self._idle.append(self._start_on(node))
+
+    def _start_on(self, node: str) -> _Worker:
+        worker_class = ray.remote(RolloutWorker).options(
+            num_cpus=self._resources.cpu, scheduling_strategy=staying_on(node)
+        )
+        return self._started(worker_class, wanted_on=node)
+
+    def _started(self, worker_class: Any, share: float = 0.0, wanted_on: str = "") -> _Worker:
+        handle = cast(ActorHandle[RolloutWorker], worker_class.remote(self._attempts.state.store.uri))
+        return _Worker(handle, handle.process.remote(), share, wanted_on=wanted_on, idle_since=time.monotonic())
+
+    def _follow(self) -> None:
+        """Start workers for what is ready, on whatever nodes there are now; let those go that are idle elsewhere."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        rooms = self._rooms()
+        ready = itertools.islice(self._attempts.ready(Place.ACTOR), len(self._idle) + sum(rooms.values()))
+        self._grow(sum(1 for _ in ready) - len(self._idle), rooms)
+        for worker in list(self._idle):
+            worker.ask()
+            gone = bool(worker.node) and worker.node not in rooms
+            if gone or (worker.node != self._home and now - worker.idle_since > IDLE_S):
+                self._idle.remove(worker)
+                self._end(worker)
 
     def _start(self, terms: NextAttempt) -> _Worker:
         """A worker for an attempt on such terms."""
@@ -93,8 +169,7 @@ class Pool:
             scheduling_strategy="SPREAD",
             label_selector=selector or None,
         )
-        handle = cast(ActorHandle[RolloutWorker], worker_class.remote(self._attempts.state.store.uri))
-        return _Worker(handle, handle.process.remote(), terms.share)
+        return self._started(worker_class, terms.share)
 
     @property
     def busy(self) -> bool:
@@ -111,6 +186,8 @@ class Pool:
         else:
             time.sleep(timeout_s)
         self._replace_hung()
+        if hand_out:
+            self._follow()
         for artifact in self._attempts.ready(Place.ACTOR) if hand_out and self._idle else ():
             if not self._idle:
                 break
@@ -145,11 +222,11 @@ class Pool:
                 self._attempts.failed(key, ending_of(error), said)
         except ray.exceptions.RayError as error:
             self._attempts.failed(key, *death(error, worker.ask()))
-            self._idle.append(self._start(NextAttempt()))
-            return
+            return  # another one follows where there is work for it
         else:
             self._attempts.made(key)
             self._on_done(key)
+        worker.idle_since = time.monotonic()
         self._idle.append(worker)
 
     def _replace_hung(self) -> None:
@@ -165,7 +242,6 @@ class Pool:
                 self._attempts.failed(
                     key, Ending.HUNG, f"{limit}: give it more time, `--set resources.rollout.deadline_s=…`"
                 )
-                self._idle.append(self._start(NextAttempt()))
 
     def _end(self, worker: _Worker) -> None:
         with contextlib.suppress(ray.exceptions.RayError):

@@ -299,7 +299,7 @@ class Keeper(Callback):
         self._workspace, self._count, self._stop, self._switch = workspace, count, stop, switch
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        if self._stop.number is not None:
+        if self._stop.requested:
             self._switch.turn_on.remote()
             running = any(trial.status == Trial.RUNNING for trial in trials)
             if not running or self._stop.overdue:

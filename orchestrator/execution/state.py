@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from orchestrator.artifacts import KINDS, Artifact
 from orchestrator.artifacts.artifact import Place
@@ -36,7 +37,7 @@ class ExecutionState:
     """The missing part of a plan as it is being made. Single-threaded: only the driver touches it.
 
     Every change costs what it touches, however large the plan is: the artifacts that need one are listed with it, each
-    has a count of the inputs that it waits for, and those that wait for none are kept in plan order.
+    has a count of the inputs that it waits for, and those that wait for none are kept in the order of their ranks.
     """
 
     def __init__(self, plan: Plan, store: Store, wanted: Iterable[Artifact] = ()) -> None:
@@ -52,6 +53,7 @@ class ExecutionState:
         self.failures: dict[str, Failure] = {}
         self._positions = {key: position for position, key in enumerate(plan.artifacts)}
         self._order = list(plan.artifacts.values())
+        self._ranks, self._ranked = self._positions, self._order
         self._needed_by: dict[str, list[Artifact]] = defaultdict(list)
         self._waits_for: dict[str, int] = {}
         self._ready: dict[Place, list[int]] = {place: [] for place in Place}
@@ -88,13 +90,13 @@ class ExecutionState:
     def _make_ready(self, artifact: Artifact) -> None:
         """Put an artifact that waits for nothing among those that may be started."""
         if self._status(artifact.key) == "waiting" and not self._waits_for[artifact.key]:
-            insort(self._ready[artifact.place], self._positions[artifact.key])
+            insort(self._ready[artifact.place], self._ranks[artifact.key])
 
     def _make_unready(self, artifact: Artifact) -> None:
-        places, position = self._ready[artifact.place], self._positions[artifact.key]
-        index = bisect_left(places, position)
-        if index < len(places) and places[index] == position:
-            del places[index]
+        ready, rank = self._ready[artifact.place], self._ranks[artifact.key]
+        index = bisect_left(ready, rank)
+        if index < len(ready) and ready[index] == rank:
+            del ready[index]
 
     def _status(self, key: str) -> str:
         """Status of an artifact that was missing at the start, or since."""
@@ -118,14 +120,29 @@ class ExecutionState:
         return bool(self._ready[place])
 
     def ready(self, place: Place) -> Iterator[Artifact]:
-        """Missing artifacts that are made there, whose inputs are there and that nobody works on, in plan order.
+        """Missing artifacts that are made there, whose inputs are there and that nobody works on.
 
-        They may be started, and others may become ready, while one goes through them.
+        They come in plan order, or that of ``prefer``. They may be started, and others may become ready, while one goes
+        through them.
         """
-        positions, last = self._ready[place], -1
-        while (index := bisect_right(positions, last)) < len(positions):
-            last = positions[index]
-            yield self._order[last]
+        ranks, last = self._ready[place], -1
+        while (index := bisect_right(ranks, last)) < len(ranks):
+            last = ranks[index]
+            yield self._ranked[last]
+
+    def prefer(self, chains: Mapping[str, float]) -> None:
+        """From now on artifacts with larger numbers are ready first, in plan order where they are equal.
+
+        What has no number goes before all others: it was there, has been lost, and somebody waits for it.
+        """
+        before = {place: [self._ranked[rank].key for rank in ready] for place, ready in self._ready.items()}
+        self._ranked = sorted(self._order, key=lambda artifact: -chains.get(artifact.key, inf))
+        self._ranks = {artifact.key: rank for rank, artifact in enumerate(self._ranked)}
+        self._ready = {place: sorted(self._ranks[key] for key in keys) for place, keys in before.items()}
+
+    def rank(self, key: str) -> int:
+        """Place of an artifact in the order in which they are ready."""
+        return self._ranks[key]
 
     def is_there(self, artifact: Artifact) -> bool:
         """Whether an artifact is whole."""

@@ -1,7 +1,7 @@
-"""Stopping: SIGINT and SIGTERM make a sweep leave checkpoints and end; a second signal ends it at once.
+"""Stopping: SIGINT, SIGTERM and a budget make a sweep leave checkpoints and end; a second signal ends it at once.
 
-The driver notes the signal, hands out no more work, and tells the trials (``execution.switch``); each training writes a
-checkpoint at its next safe point. Nothing that was made is lost.
+The driver notes the request, hands out no more work, and tells the trials (``execution.switch``); each training writes
+a checkpoint at its next safe point. Nothing that was made is lost.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from orchestrator.exceptions import Interrupted
+from orchestrator.exceptions import BudgetSpent, Interrupted
+from orchestrator.execution.budget import GRACE_S, Budget
 
-GRACE_S = 60.0
-"""Time that trainings have to reach their next safe point."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Signals to this process, as a sweep takes them.
+    """Signals to this process, as a sweep takes them, and the end of its budget.
 
     Outside ``patiently`` a signal raises Interrupted where it arrives. Inside, the first one is only noted.
+
+    Attributes:
+        ended: What ends the sweep, once something does.
     """
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._patient = False
-        self._since = 0.0
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.ended: Interrupted | None = None
+        self._budget, self._patient = budget, False
+        self._since, self._grace_s = 0.0, GRACE_S
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -63,16 +65,29 @@ class StopRequest:
         self.check()
 
     def check(self) -> None:
-        """Raise Interrupted if a signal was noted."""
-        if self.number is not None:
-            raise Interrupted(self.number)
+        """Raise Interrupted if a signal was noted, or the budget is used up."""
+        if self.requested and self.ended is not None:
+            raise self.ended
+
+    def check_budget(self) -> None:
+        """UserError where the budget needs prices that the connected cluster does not know."""
+        if self._budget is not None:
+            self._budget.check_prices()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the sweep is to end."""
+        if self.ended is None and self._budget is not None and self._budget.is_used_up():
+            self.ended, self._since = BudgetSpent(self._budget.text), time.monotonic()
+            self._grace_s = self._budget.grace_s
+        return self.ended is not None
 
     @property
     def overdue(self) -> bool:
         """Whether the trainings have had their time."""
-        return self.number is not None and time.monotonic() - self._since > GRACE_S
+        return self.ended is not None and time.monotonic() - self._since > self._grace_s
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._patient or self.number is not None:
+        if not self._patient or self.ended is not None:
             raise Interrupted(number)
-        self.number, self._since = number, time.monotonic()
+        self.ended, self._since, self._grace_s = Interrupted(number), time.monotonic(), GRACE_S

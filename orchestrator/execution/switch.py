@@ -9,6 +9,8 @@ from collections.abc import Callable
 import ray
 from ray.actor import ActorHandle
 
+from orchestrator.execution.nodes import home, staying_on
+
 ASK_EVERY_S = 1.0
 
 
@@ -29,7 +31,8 @@ class Switch:
 
 def start_switch() -> ActorHandle[Switch]:
     """A switch that is off."""
-    switch: ActorHandle[Switch] = ray.remote(Switch).options(num_cpus=0, max_restarts=-1).remote()  # type: ignore[assignment]
+    options = ray.remote(Switch).options(num_cpus=0, max_restarts=-1, scheduling_strategy=staying_on(home()))
+    switch: ActorHandle[Switch] = options.remote()  # type: ignore[assignment]
     return switch
 
 

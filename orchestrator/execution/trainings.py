@@ -13,7 +13,8 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -32,16 +33,22 @@ from orchestrator.artifacts.making import make
 from orchestrator.config.sections import Resources, TaskResources
 from orchestrator.exceptions import Damaged
 from orchestrator.execution.attempts import LOOK_S, Attempts
-from orchestrator.execution.cluster import fit_to_cluster
+from orchestrator.execution.cluster import GPUS_VARIABLE, fit_to_cluster
 from orchestrator.execution.failures import death, ending_of
-from orchestrator.execution.nodes import Process, avoiding, out_of_reach, share_of_a_node, this_process
+from orchestrator.execution.nodes import Process, avoiding, out_of_reach, room_for, share_of_a_node, this_process
 from orchestrator.execution.retry_policy import Ending, NextAttempt
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.switch import Switch, asking
 from orchestrator.execution.watcher import Watcher
 
-PENDING_TRIALS = 8
-"""Trainings that Tune holds ready beyond those that run, so that an autoscaler sees the demand."""
+AHEAD = 1
+"""Trainings of each kind of request that wait for room, so that what gets free is taken at once. Tune picks among them
+in any order, so that more of them would spoil ours."""
+AHEAD_ON_DEMAND = 8
+"""The same with ``gpus: always``, where an autoscaler may not say how many nodes it could start."""
+MOST_PENDING = 1000
+HELD_S = 5.0
+"""Seconds for which Tune is kept waiting for a training while none runs; by itself it looks once a second."""
 
 
 class TrialConfig(TypedDict):
@@ -84,32 +91,93 @@ def training_trial(config: TrialConfig) -> None:
         tune.report({"key": key, "finished": True})
 
 
+class Requests:
+    """What trainings ask the connected cluster for. Those of one kind ask for the same."""
+
+    def __init__(self, resources: Resources, artifacts: Iterable[Artifact]) -> None:
+        """``artifacts``: those that are to be trained; others may follow."""
+        self._resources = resources
+        self._fitted: dict[tuple[str, bool], TaskResources] = {}
+        self._rooms: dict[Hashable, tuple[float, int]] = {}
+        self.kinds = set(map(self.kind, artifacts))
+
+    def of(self, artifact: Artifact) -> TaskResources:
+        """What an artifact asks for; no GPU where that would be no use."""
+        kind = artifact.resources, artifact.gpu_seconds is not None
+        if kind not in self._fitted:
+            self._fitted[kind] = fit_to_cluster(asked(artifact, self._resources), self._resources)
+        return self._fitted[kind]
+
+    def kind(self, artifact: Artifact) -> Hashable:
+        """Name of its kind of request."""
+        return artifact.resources, artifact.gpu_seconds is not None, artifact.runners
+
+    def waiting_room(self, artifact: Artifact) -> int:
+        """How many trainings of its kind may wait to be started: as many as there is room for now, and few more."""
+        kind, now = self.kind(artifact), time.monotonic()
+        looked, room = self._rooms.get(kind, (-math.inf, 0))
+        if now - looked > LOOK_S:
+            room = room_for(bundles(self.of(artifact), artifact.runners))
+            self._rooms[kind] = now, room
+        always = os.environ.get(GPUS_VARIABLE, self._resources.gpus) == "always"
+        return max(room, AHEAD_ON_DEMAND if always else AHEAD)
+
+
+def asked(artifact: Artifact, resources: Resources) -> TaskResources:
+    """What an experiment file asks for; no GPU where that would be no use."""
+    section: TaskResources = getattr(resources, artifact.resources)
+    return section if artifact.gpu_seconds is not None else section.model_copy(update={"gpu": 0.0})
+
+
 class PlanSearcher(Searcher):
     """Suggests to Tune the next training whose inputs are there."""
 
     def __init__(
         self,
         attempts: Attempts,
-        step: Callable[[], None],
+        step: Callable[[float], None],
         config: Callable[[Artifact], TrialConfig],
+        requests: Requests,
         most: int,
         stop: StopRequest,
     ) -> None:
         super().__init__(metric="key", mode="max")
-        self._attempts, self._step, self._config = attempts, step, config
+        self._attempts, self._step, self._config, self._requests = attempts, step, config, requests
         self._most, self._stop = most, stop
         self._suggested: set[str] = set()
 
     def suggest(self, trial_id: str) -> TrialConfig | str | None:  # type: ignore[override]
-        self._step()
-        if self._stop.number is not None or self._attempts.state.finished(Place.TRIAL):
+        until = time.monotonic() + HELD_S
+        self._step(0.0)
+        while not (over := self._over()) and (artifact := self._next()) is None:
+            if self._suggested or time.monotonic() > until:
+                return None
+            self._step(0.2)
+        if over:
             return Searcher.FINISHED
-        artifact = next(self._attempts.ready(Place.TRIAL), None)
-        if artifact is None or (self._most and len(self._suggested) >= self._most):
-            return None
+        assert artifact is not None
         self._attempts.start(artifact.key)
         self._suggested.add(trial_id)
         return self._config(artifact)
+
+    def _over(self) -> bool:
+        return self._stop.requested or self._attempts.state.finished(Place.TRIAL)
+
+    def _next(self) -> Artifact | None:
+        """The first that is ready and either has room or is one of the few of its kind to wait for it."""
+        if self._most and len(self._suggested) >= self._most:
+            return None
+        artifacts = self._attempts.state.plan.artifacts
+        waiting = Counter(self._requests.kind(artifacts[key]) for key in self._attempts.pending)
+        full: set[Hashable] = set()
+        for artifact in self._attempts.ready(Place.TRIAL):
+            kind = self._requests.kind(artifact)
+            if kind not in full and waiting[kind] < self._requests.waiting_room(artifact):
+                return artifact
+            full.add(kind)
+            if full >= self._requests.kinds:
+                break
+        return None
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, object] | None = None, error: bool = False) -> None:
         self._suggested.discard(trial_id)  # how it ended is for ``Watch``, whom Tune tells more
@@ -130,11 +198,11 @@ class Watch(Callback):
     def __init__(
         self,
         attempts: Attempts,
-        step: Callable[[], None],
+        step: Callable[[float], None],
         done: Callable[[str], None],
         damaged: Callable[[Damaged], None],
         watcher: Watcher,
-        requests: Mapping[str, TaskResources],
+        requests: Requests,
     ) -> None:
         self._attempts, self._step, self._done, self._damaged = attempts, step, done, damaged
         self._watcher, self._requests = watcher, requests
@@ -143,7 +211,7 @@ class Watch(Callback):
         self._looked = -math.inf
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        self._step()
+        self._step(0.0)
         self._kill_hung()
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
@@ -152,7 +220,7 @@ class Watch(Callback):
     def _kill_hung(self) -> None:
         for trial in self._started.values():
             artifact = _artifact(trial)
-            late = self._attempts.overdue(artifact.key, self._requests[artifact.resources].deadline_s)
+            late = self._attempts.overdue(artifact.key, self._requests.of(artifact).deadline_s)
             actor = trial.temporary_state.ray_actor
             if late and actor is not None and trial.trial_id not in self._hung:
                 self._hung.add(trial.trial_id)
@@ -161,7 +229,7 @@ class Watch(Callback):
     def _out_of_reach(self, key: str) -> str:
         artifact = self._attempts.state.plan.artifacts[key]
         share = self._attempts.terms(key).share
-        return out_of_reach(bundles(self._requests[artifact.resources], artifact.runners, share))
+        return out_of_reach(bundles(self._requests.of(artifact), artifact.runners, share))
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._started[trial.trial_id] = trial
@@ -203,10 +271,7 @@ class Watch(Callback):
             self._attempts.failed(key, *death(error, self._attempts.process(key)))
 
     def _too_long(self, artifact: Artifact) -> str:
-        deadline_s, setting = (
-            self._requests[artifact.resources].deadline_s,
-            f"resources.{artifact.resources}.deadline_s",
-        )
+        deadline_s, setting = self._requests.of(artifact).deadline_s, f"resources.{artifact.resources}.deadline_s"
         return f"no progress for {deadline_s:g} s: if that is normal, give it more time, `--set {setting}=…`"
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -221,7 +286,7 @@ def _artifact(trial: Trial) -> Artifact:
 def train(
     attempts: Attempts,
     resources: Resources,
-    step: Callable[[], None],
+    step: Callable[[float], None],
     done: Callable[[str], None],
     damaged: Callable[[Damaged], None],
     watcher: Watcher,
@@ -230,14 +295,12 @@ def train(
     most: int,
 ) -> None:
     """One Tune run over all trainings, at most ``most`` at once (0: as many as fit)."""
-    requests: dict[str, TaskResources] = {
-        name: fit_to_cluster(request, resources)
-        for name, request in (("expert", resources.expert), ("generator", resources.generator))
-    }
+    missing = attempts.state.missing.values()
+    requests = Requests(resources, (artifact for artifact in missing if artifact.place is Place.TRIAL))
     store = attempts.state.store
 
     def config(artifact: Artifact) -> TrialConfig:
-        request = requests[artifact.resources]
+        request = requests.of(artifact)
         return {
             "artifact": artifact,
             "storage": store.uri,
@@ -250,14 +313,15 @@ def train(
     def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         artifact: Artifact = config["artifact"]
         terms: NextAttempt = config["terms"]
-        return placement(requests[artifact.resources], artifact.runners, terms.share, terms.avoid)
+        return placement(requests.of(artifact), artifact.runners, terms.share, terms.avoid)
 
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(PENDING_TRIALS)
+    searcher = PlanSearcher(attempts, step, config, requests, most, stop)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_PENDING)  # the searcher knows how many there should be
     run_tune(
         store,
         attempts.state.plan.experiment.name,
         tune.with_resources(training_trial, resources_of),
-        tune.TuneConfig(search_alg=PlanSearcher(attempts, step, config, most, stop), num_samples=-1, reuse_actors=True),
+        tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         Watch(attempts, step, done, damaged, watcher, requests),
     )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import ray
 from ray import exceptions, tune
 from ray.tune.search import Searcher
 
@@ -72,7 +71,8 @@ class Cluster:
         self.world, self.alive, self._scratch = world, dict.fromkeys(nodes, True), scratch
         self.references: list[tuple[Reference, Process]] = []
         self._numbers = itertools.count()
-        self.util = ray.util
+        strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
+        self.util = SimpleNamespace(scheduling_strategies=strategies)
 
     def delay(self) -> float:
         """Seconds that a message takes."""
@@ -95,15 +95,16 @@ class Cluster:
     # The module ``ray``
 
     def remote(self, target: Any) -> Any:
-        def options(**_: Any) -> Any:
+        def options(scheduling_strategy: str = "SPREAD", **_: Any) -> Any:
+            def start(*arguments: Any) -> Actor:
+                def make() -> Any:
+                    return target(*arguments)
+
+                make.__qualname__ = target.__name__
+                there = self.alive.get(scheduling_strategy, False)
+                return Actor(self, scheduling_strategy if there else self.pick(), make)
+
             return SimpleNamespace(options=options, remote=start)
-
-        def start(*arguments: Any) -> Actor:
-            def make() -> Any:
-                return target(*arguments)
-
-            make.__qualname__ = target.__name__
-            return Actor(self, self.pick(), make)
 
         return options()
 

@@ -370,6 +370,7 @@ class History:
             put(execution, "discard_left", lambda store: None)
             put(execution, "Attempts", partial(Attempts, clock=lambda: time.monotonic()))
             put(trainings, "fit_to_cluster", lambda request, resources: TaskResources(cpu=1))
+            put(trainings, "room_for", lambda bundles: 1)
             for kind in {cls for artifact in ARTIFACTS for cls in artifact.__mro__ if "make" in vars(cls)}:
                 put(kind, "make", make_up)
             for kind in {cls for artifact in ARTIFACTS for cls in artifact.__mro__ if "curve" in vars(cls)}:
