@@ -12,6 +12,7 @@ nothing, or ``ray down`` left a Ray behind.
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,12 +25,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from results.database import connect
+from results.result_store import ResultStore
 from tests.helpers.experiments import ROOT, environment, tables
 from tests.helpers.machines import CannotSimulate, Machine, Rack, check
 
 EXPERIMENT = Path("experiments/quickstart.yaml")
-SETTINGS = ["training.epochs=3", "split.seeds=[0, 1]", "name=quickstart"]
+SETTINGS = ["training.epochs=3", "name=quickstart"]
 """What makes the quickstart take a minute: enough for a machine to go and another to come."""
 WORKER = "ray::"
 TRAINING = "ray::ImplicitFunc.train"
@@ -50,6 +51,7 @@ def main(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Instead of the drill's own settings.")] = None,
 ) -> None:
     """Print what happens with the seconds since the start, and who made what."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
     words = [str(experiment), *(word for setting in settings or SETTINGS for word in ("--set", setting))]
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
         try:
@@ -150,7 +152,7 @@ class Drill:
         with (self._folder / "dashboard.log").open("wb") as log:
             line = desk.command("ray dashboard local.yaml")
             tunnel = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-            self._at(desk, "until curl -s http://127.0.0.1:8265 > /dev/null; do sleep 0.2; done")
+            self._at(desk, "curl -sf --retry 60 --retry-delay 1 --retry-all-errors -o /dev/null http://127.0.0.1:8265/api/version")
             line = desk.command(f"cd hypogen && python -m orchestrator.submit {subprocess.list2cmdline(self._words)}")
             sweep = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
             try:
@@ -165,13 +167,12 @@ class Drill:
         if tables(self._storage) != tables(self._undisturbed):
             raise Failed("the tables DIFFER from those of the undisturbed sweep")
         self._say("the tables are those of the undisturbed sweep, to the last byte")
-        with connect(str(self._storage / "results")) as database:
-            found = database.execute(PROVENANCE).fetchall()
-        shown = Table("host", "kind", "artifacts", "commit")
+        found = ResultStore(str(self._storage / "results")).table(PROVENANCE).to_pylist()
+        shown = Table(*found[0])
         for row in found:
-            shown.add_row(*map(str, row))
+            shown.add_row(*map(str, row.values()))
         Console().print(shown)
-        if idle := {"node-1", "node-2", "node-3"} - {row[0] for row in found}:
+        if idle := {"node-1", "node-2", "node-3"} - {row["host"] for row in found}:
             raise Failed(f"made nothing: {', '.join(sorted(idle))}")
 
     def _at(self, machine: Machine, line: str) -> None:
