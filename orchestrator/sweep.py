@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.config import packaged
+
 if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wait for them
     from rich.console import Console
 
@@ -35,7 +37,13 @@ DEFAULT_STORAGE = "runs"
 
 @app.command()
 def main(
-    experiment: Annotated[Path, typer.Argument(help="The experiment file, such as experiments/quickstart.yaml.")],
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment file, or the name of one that comes with the project, such as quickstart.",
+            autocompletion=packaged.completed,
+        ),
+    ],
     profile: Annotated[str | None, typer.Option(help="A profile of the file, such as smoke or laptop.")] = None,
     assignments: Annotated[
         list[str] | None,
@@ -73,7 +81,8 @@ def main(
     try:
         place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
         with StopRequest().listening() as stop:
-            sys.exit(sweep(experiment, profile, assignments or [], place, address, max_concurrent, dry_run, why, stop))
+            file = packaged.experiment_file(experiment)
+            sys.exit(sweep(file, profile, assignments or [], place, address, max_concurrent, dry_run, why, stop))
     except (UserError, ResultsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
