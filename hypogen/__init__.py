@@ -14,14 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypogen.deployment.loading import load
+    from hypogen.deployment.lookup import load
 
 __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # when first used: it imports PyTorch
-        from hypogen.deployment.loading import load
+        from hypogen.deployment.lookup import load
 
         return load
     raise AttributeError(f"module 'hypogen' has no attribute {name!r}")

@@ -122,3 +122,7 @@ def plain_errors() -> Iterator[None]:
     except (UserError, MissingPackage, ValueError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m orchestrator.export")

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.deployment import loading
+from hypogen.deployment import lookup
 from hypogen.deployment.cards import Measured
 from hypogen.deployment.policies import KnownPolicies, Trained, TrainedGenerator
 from hypogen.experts import Experts
@@ -62,7 +62,7 @@ def load(run: str, place: str | None = None) -> Trained:
 
 def load_named(name: str, place: str | None) -> Trained:
     """What a person names on a command line: a run of the storage, the zoo's experts, or a folder."""
-    return loading.load(name) if loading.is_elsewhere(name) else load(name, place)
+    return lookup.load(name) if lookup.is_elsewhere(name) else load(name, place)
 
 
 def place_of(given: str | None) -> str:
@@ -112,7 +112,7 @@ def _experts(row: StoredRun, benchmark: Benchmark, store: Store) -> Trained:
 
 def facts_of(run: str, place: str | None) -> tuple[str, list[Measured], dict[str, str]]:
     """Origin, measured returns, and facts of a run for its card; the zoo and folders have nothing but the origin."""
-    if loading.is_elsewhere(run):
+    if lookup.is_elsewhere(run):
         return run, [], {}
     place = place_of(place)
     row = find(run, place)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wai
     from rich.console import Console
 
     from orchestrator.artifacts.artifact_store import Store
+    from orchestrator.config.loading import Cell
     from orchestrator.config.yaml_source import YamlSource
     from orchestrator.console.remembered import Remembered
     from orchestrator.execution.cluster import Address
@@ -35,20 +36,24 @@ STORAGE_VARIABLE = "HYPOGEN_STORAGE"
 DEFAULT_STORAGE = "runs"
 
 
+Named = Annotated[
+    Path,
+    typer.Argument(
+        help="An experiment file, or the name of one that comes with the project, such as quickstart.",
+        autocompletion=packaged.completed,
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=10. Repeatable."),
+]
+
+
 @app.command()
 def main(
-    experiment: Annotated[
-        Path,
-        typer.Argument(
-            help="An experiment file, or the name of one that comes with the project, such as quickstart.",
-            autocompletion=packaged.completed,
-        ),
-    ],
+    experiment: Named,
     profile: Annotated[str | None, typer.Option(help="A profile of the file, such as smoke or laptop.")] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=10. Repeatable."),
-    ] = None,
+    assignments: Assignments = None,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -134,7 +139,7 @@ def sweep(
     if dry_run or why:
         _show(console, state_of(console, source, cells, store), where, dry_run, why)
         return 0
-    store.check_writable()
+    _check_place(cells, store)
     for note in where.notes:
         console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, max_concurrent)
@@ -144,6 +149,14 @@ def sweep(
         if (made := _made(plan, store)) is not None:
             return _close(made, session, remembered)
     return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
+
+
+def _check_place(cells: list[Cell], store: Store) -> None:
+    """UserError where a simulator is missing here, or the storage cannot be written."""
+    from orchestrator.config.checks import check_simulators
+
+    check_simulators(cell.experiment for cell in cells)
+    store.check_writable()
 
 
 def _show(console: Console, state: ExecutionState, where: Address, dry_run: bool, why: bool) -> None:

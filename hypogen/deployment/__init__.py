@@ -10,7 +10,7 @@ films         several episodes side by side: mp4, or a strip of frames
 ============  ==================================================================
 """
 
-from hypogen.deployment.loading import load
+from hypogen.deployment.lookup import load
 from hypogen.deployment.policies import KnownPolicies, SpecPolicy, Trained, TrainedGenerator
 
 __all__ = ["KnownPolicies", "SpecPolicy", "Trained", "TrainedGenerator", "load"]

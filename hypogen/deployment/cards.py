@@ -69,7 +69,7 @@ def _kind(trained: Trained) -> str:
         return (
             f"Policies for {len(trained.specs)} specs ({variables}) that it was trained or adapted for, and no others."
         )
-    return f"A policy generator: from a spec ({variables}) to the weights of a policy, without a demonstration of that spec."
+    return f"A policy generator: from a spec ({variables}) to a policy's weights, without a demonstration of that spec."
 
 
 def _sizes(benchmark: Benchmark) -> dict[str, str]:

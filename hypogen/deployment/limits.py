@@ -61,8 +61,8 @@ def check(benchmark: Benchmark, spec: Spec) -> str | None:
         margin = MARGIN * (high - low)
         if not low - margin <= value <= high + margin:
             raise ValueError(
-                f"{benchmark.name}: {_value(variable, value)} is refused: the grid spans {low:g} to {high:g}, and a "
-                f"policy is generated for at most {MARGIN:.0%} of that range beyond it ({low - margin:g} to {high + margin:g})"
+                f"{benchmark.name}: {_value(variable, value)} is refused: policies are generated for {low - margin:g} "
+                f"to {high + margin:g}, the grid's {low:g} to {high:g} and {MARGIN:.0%} of that range beyond either end"
             )
         if not low <= value <= high:
             remarks.append(f"{_value(variable, value)} lies beyond the grid, {low:g} to {high:g}")

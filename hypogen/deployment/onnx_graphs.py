@@ -6,7 +6,7 @@ that a runtime comes to the same bits. ONNX Runtime has kernels for that on proc
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from hypogen.deployment.policies import InDouble, SpecPolicy, TrainedGenerator, about
 from hypogen.errors import MissingPackage
 from hypogen.policy import Policy
-
 
 if TYPE_CHECKING:  # a package of the extra `export`
     import onnx
@@ -88,13 +87,13 @@ def _write(module: nn.Module, inputs: dict[str, Tensor], says: dict[str, str], p
     except ImportError as error:
         raise MissingPackage(REMEDY) from error
 
-    stream = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        traced = Path(folder) / "traced.onnx"
         warnings.simplefilter("ignore")  # shapes are checked while tracing; PyTorch's newer exporter needs onnxscript
         torch.onnx.export(
             module,
             tuple(inputs.values()),
-            stream,
+            traced,
             input_names=list(inputs),
             output_names=["action"],
             dynamic_axes={"observation": {0: "episodes"}, "action": {0: "episodes"}},
@@ -102,7 +101,7 @@ def _write(module: nn.Module, inputs: dict[str, Tensor], says: dict[str, str], p
             do_constant_folding=False,  # the weights stay the float32 numbers that they are
             dynamo=False,
         )
-    model = onnx.load_model_from_string(stream.getvalue())
+        model = onnx.load_model(str(traced))
     _declare(model.graph, inputs)
     _narrow(model.graph)
     onnx.helper.set_model_props(model, says)

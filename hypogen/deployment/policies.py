@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -152,7 +151,7 @@ class TrainedGenerator(Trained):
         storage.save(self.generator, folder)
 
     def save_onnx(self, path: Path | str) -> None:
-        """Write the whole generator as one graph: ``spec`` float64 [C] and ``observation`` float32 [E, D] to ``action``."""
+        """Write the whole generator as one ONNX graph, from ``spec`` and ``observation`` to ``action``."""
         from hypogen.deployment import onnx_graphs
 
         onnx_graphs.save_generator(self, path)
