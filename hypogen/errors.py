@@ -18,6 +18,10 @@ class Stopped(Exception):
     """A training was asked to stop; the same call continues from its checkpoint, where it was given a place for one."""
 
 
+class MissingPackage(ImportError):
+    """Something was asked for that takes a package of an extra which is not installed; the message is the remedy."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt ``word``: the nearest known one, and all of them."""
     names = list(known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -116,12 +116,13 @@ class Policy:
         """The same policies, detached from the autograd graph that generated them."""
         return Policy(tuple(w.detach() for w in self.weights), tuple(b.detach() for b in self.biases))
 
-    def save(self, path: Path | str) -> None:
-        """Write one safetensors file (tensors `weight.0`, `bias.0`, ...)."""
+    def save(self, path: Path | str, says: Mapping[str, str] | None = None) -> None:
+        """Write one safetensors file (tensors `weight.0`, `bias.0`, ...), with what it says of itself as metadata."""
         tensors = {f"weight.{i}": w for i, w in enumerate(self.weights)}
         tensors |= {f"bias.{i}": b for i, b in enumerate(self.biases)}
         # Shared weights are expanded views; safetensors needs tensors that own their memory.
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, str(path))
+        owned = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+        save_file(owned, str(path), None if says is None else dict(says))
 
     @classmethod
     def load(cls, path: Path | str) -> Policy:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+
+from hypogen.errors import MissingPackage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,8 @@ class Simulator:
         episodes_at_once: Worlds per spec in one vector at most, since a world takes memory; None without a limit.
         terminates: Whether success ends an episode. An episode has then failed when nothing ended it before its limit;
             otherwise the paper's rule on low rewards decides (:class:`hypogen.rollouts.FailureRule`).
+        packages: Modules that it takes.
+        extra: Extra of this project that brings them; empty where they always come along.
     """
 
     name: str
@@ -41,9 +46,27 @@ class Simulator:
     only_successes: bool
     episodes_at_once: int | None
     terminates: bool
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+    def require(self) -> None:
+        """Raises MissingPackage, with the remedy, unless its packages are installed. Imports none of them."""
+        missing = [name for name in self.packages if not _is_installed(name)]
+        if missing:
+            raise MissingPackage(
+                f"benchmarks of {self.label} need {' and '.join(missing)}, not installed here: "
+                f"pip install 'hypogen[{self.extra}]' (Python 3.11)"
+            )
 
     def __str__(self) -> str:
         return self.name
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:
+        return False
 
 
 MUJOCO = Simulator(
@@ -73,6 +96,8 @@ MANISKILL = Simulator(
     only_successes=True,
     episodes_at_once=20,
     terminates=True,
+    packages=("mani_skill2", "sapien"),
+    extra="maniskill",
 )
 
 SIMULATORS: dict[str, Simulator] = {simulator.name: simulator for simulator in (MUJOCO, MANISKILL)}

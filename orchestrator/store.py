@@ -70,7 +70,7 @@ def gc(
     storage: Storage = None,
     keep: Annotated[
         list[Path] | None,
-        typer.Option(help="An experiment file that is kept whole, with each of its profiles. Repeatable."),
+        typer.Option(help="An experiment that is kept whole, with each of its profiles: a file or a name. Repeatable."),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is not needed. Else it is only shown.")] = False,
 ) -> None:
@@ -81,13 +81,14 @@ def gc(
     To give an experiment up, delete its file results/experiments/NAME.parquet in the storage.
     """
     from orchestrator.artifacts.garbage import Inventory
+    from orchestrator.config.packaged import experiment_file
     from orchestrator.console.taken import print_taken
     from orchestrator.exceptions import UserError
     from results.problems import ResultsError
 
     store = _open(storage)
     try:
-        plans = [plan for path in keep or [] for plan in _plans(path, store)]
+        plans = [plan for path in keep or [] for plan in _plans(experiment_file(path), store)]
         inventory = Inventory(
             store,
             kept=[key for plan in plans for key in plan.artifacts],

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.config import packaged
+
 if TYPE_CHECKING:  # PyTorch and Ray take seconds to import: --help does not wait for them
     from rich.console import Console
 
     from orchestrator.artifacts.artifact_store import Store
+    from orchestrator.config.loading import Cell
     from orchestrator.config.yaml_source import YamlSource
     from orchestrator.console.remembered import Remembered
     from orchestrator.execution.cluster import Address
@@ -35,6 +38,10 @@ STORAGE_VARIABLE = "HYPOGEN_STORAGE"
 DEFAULT_STORAGE = "runs"
 
 
+EXPERIMENT = typer.Argument(
+    help="An experiment file, or the name of one that comes with the project, such as quickstart.",
+    autocompletion=packaged.completed,
+)
 PROFILE = typer.Option(help="A profile of the file, such as smoke or laptop.")
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=10. Repeatable.")
 STORAGE = typer.Option(
@@ -73,7 +80,7 @@ class Command:
 
 @app.command()
 def main(
-    experiment: Annotated[Path, typer.Argument(help="The experiment file, such as experiments/quickstart.yaml.")],
+    experiment: Annotated[Path, EXPERIMENT],
     profile: Annotated[str | None, PROFILE] = None,
     assignments: Annotated[list[str] | None, SET] = None,
     storage: Annotated[str | None, STORAGE] = None,
@@ -92,8 +99,9 @@ def main(
 
     place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
     given = tuple(assignments or ())
-    command = Command(experiment, place, profile, given, address, max_concurrent, dry_run, nodes, why)
     try:
+        file = packaged.experiment_file(experiment)
+        command = Command(file, place, profile, given, address, max_concurrent, dry_run, nodes, why)
         with StopRequest(None if budget is None else Budget(budget)).listening() as stop:
             sys.exit(sweep(command, stop))
     except (UserError, ResultsError) as error:
@@ -140,7 +148,7 @@ def sweep(command: Command, stop: StopRequest) -> int:
     if command.dry_run or command.why:
         _show(console, state_of(console, source, cells, store), where, command)
         return 0
-    store.check_writable()
+    _check_place(cells, store)
     for note in where.notes:
         console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, command.most)
@@ -150,6 +158,14 @@ def sweep(command: Command, stop: StopRequest) -> int:
         if (made := _made(plan, store)) is not None:
             return _close(made, session, remembered)
     return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
+
+
+def _check_place(cells: list[Cell], store: Store) -> None:
+    """UserError where a simulator is missing here, or the storage cannot be written."""
+    from orchestrator.config.checks import check_simulators
+
+    check_simulators(cell.experiment for cell in cells)
+    store.check_writable()
 
 
 def _show(console: Console, state: ExecutionState, where: Address, command: Command) -> None:

@@ -11,7 +11,13 @@ import typer
 
 from results.problems import ResultsError
 
-app = typer.Typer(help="Tables and queries over what was measured.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Tables and queries over what was measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 Storage = Annotated[str, typer.Option(envvar="HYPOGEN_STORAGE", help="The place that the sweep was given.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]

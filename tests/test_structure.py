@@ -23,6 +23,10 @@ LAYERS = (
     "orchestrator.console",
     "orchestrator.sweep",
     "orchestrator.store",
+    "orchestrator.stored_runs",
+    "orchestrator.export",
+    "orchestrator.film",
+    "orchestrator.command",
 )
 """Parts of the orchestrator, each of which imports only those before it (and ``hypogen`` and ``results``)."""
 

@@ -21,7 +21,7 @@ def save(generator: Generator, folder: Path | str) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {
-        "method": _method(generator),
+        "method": method_of(generator),
         "benchmark": generator.benchmark.name,
         "policy": asdict(generator.shape),
         "settings": asdict(generator.settings),
@@ -58,7 +58,8 @@ def load(folder: Path | str) -> Generator:
     return generator
 
 
-def _method(generator: Generator) -> str:
+def method_of(generator: Generator) -> str:
+    """Name that the generator is registered under. Raises ValueError when it is not."""
     for name, entry in GENERATORS.items():
         if entry.build is type(generator):
             return name

@@ -45,7 +45,13 @@ PAPER = {
 TOLERANCE = 0.02
 """Fraction of a card's mean return by which fresh episodes may miss it."""
 CHECKPOINT_EVERY_S = 60.0
-app = typer.Typer(add_completion=False, help=__doc__)
+app = typer.Typer(
+    help="List the experts of the zoo, check them, or train them again.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.command("list")
@@ -279,4 +285,4 @@ def _stored(card: zoo.Card) -> str:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="python -m hypogen.zoo")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from hypogen import envs, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
+from hypogen.errors import MissingPackage
 from hypogen.experts import ALGORITHMS
 from hypogen.generators import GENERATORS
 from hypogen.references import REFERENCES
@@ -33,6 +35,15 @@ def check_experiment(experiment: Experiment, source: YamlSource) -> None:
     _check_table(experiment, source)
     if experiment.search is not None:
         check_space(experiment, experiment.search, source)
+
+
+def check_simulators(experiments: Iterable[Experiment]) -> None:
+    """ConfigError for a benchmark whose simulator is not installed here, as far as it needs an extra."""
+    for name in dict.fromkeys(name for experiment in experiments for name in experiment.benchmarks):
+        try:
+            get_benchmark(name).simulator.require()
+        except MissingPackage as error:
+            raise ConfigError(f"{name}: {error}") from None
 
 
 def _check_variables(benchmark: Benchmark, source: YamlSource) -> None:

@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from hypogen.benchmarks import get_benchmark
 from hypogen.envs.maniskill import get_environment
+from hypogen.errors import MissingPackage
+from hypogen.simulators import MANISKILL
 
+MANISKILL.require()
 if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
-    raise ImportError(
+    raise MissingPackage(
         f"ManiSkill2 is silently wrong with numpy {np.__version__} (set_qpos writes zeros): install numpy<2"
     )
 
