@@ -25,12 +25,14 @@ class Part:
     """A part of the command.
 
     Attributes:
-        module: Module with its typer ``app``.
+        module: Module with its typer app.
         help: Line in the help of ``hypogen``.
+        app: Name of the app there.
     """
 
     module: str
     help: str
+    app: str = "app"
 
 
 PARTS: dict[str, Part] = {
@@ -38,6 +40,10 @@ PARTS: dict[str, Part] = {
     "results": Part("results.__main__", "Print tables, figures and queries over what was measured."),
     "zoo": Part("hypogen.zoo.__main__", "List the experts that come with the project, check or train them."),
     "store": Part("orchestrator.store", "Find damage in a storage, or free what nothing needs."),
+    "status": Part("orchestrator.watching", "Show what runs, waits, has failed and is stored.", "status"),
+    "failed": Part("orchestrator.watching", "Show what failed, and why.", "failed"),
+    "cost": Part("orchestrator.watching", "Show the hours behind what is stored, and their price.", "cost"),
+    "cancel": Part("orchestrator.watching", "Ask the sweeps of a storage to end.", "cancel"),
     "export": Part("orchestrator.export", "Write a generated policy, or a generator, to take away: ONNX, safetensors."),
     "film": Part("orchestrator.film", "Film policies side by side: mp4, or a strip of frames."),
 }
@@ -57,7 +63,8 @@ class Parts(TyperGroup):
             return (
                 None if ctx.resilient_parsing else ctx.fail(f"no command {cmd_name!r}: {did_you_mean(cmd_name, PARTS)}")
             )
-        command = typer.main.get_command(import_module(PARTS[cmd_name].module).app)
+        part = PARTS[cmd_name]
+        command = typer.main.get_command(getattr(import_module(part.module), part.app))
         command.name = cmd_name
         return command
 
