@@ -56,9 +56,9 @@ def home() -> str:
     return ray.get_runtime_context().get_node_id()
 
 
-def staying_on(node: str) -> NodeAffinitySchedulingStrategy:
-    """Scheduling strategy of an actor that is to run on a node, as long as that is there."""
-    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+def staying_on(node: str, soft: bool = True) -> NodeAffinitySchedulingStrategy:
+    """Scheduling strategy of an actor that is to run on a node; ``soft``: elsewhere if that suits Ray better."""
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=soft)
 
 
 def avoiding(avoid: Collection[str], bundle: Bundle) -> dict[str, str]:

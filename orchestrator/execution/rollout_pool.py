@@ -34,6 +34,8 @@ from orchestrator.execution.retry_policy import Ending, NextAttempt
 
 LOOK_S = 1.0
 """Seconds between two looks at the nodes."""
+SETTLED_S = 2.0
+"""Seconds after which every part of Ray knows a node that joined: before, actors that are meant for it go elsewhere."""
 IDLE_S = 30.0
 """Seconds without work after which an actor on another node than the driver's is let go."""
 
@@ -110,12 +112,14 @@ class Pool:
         self._idle: list[_Worker] = []
         self._busy: dict[ObjectRef[None], tuple[_Worker, Artifact]] = {}
         self._looked = -math.inf
+        self._known = {node.id: -math.inf for node in alive()}
         rooms = {node: room for node, room in self._rooms().items() if node == self._home}
         self._grow(sum(rooms.values()), rooms)  # they start while the first trainings run
 
     def _rooms(self) -> dict[str, int]:
         """How many workers each node has room for: one per CPU, or ``workers`` in all."""
-        nodes = alive()
+        now = time.monotonic()
+        nodes = [node for node in alive() if now - self._known.setdefault(node.id, now) > SETTLED_S]
         rooms = {node.id: int(node.resources.get("CPU", 0.0)) for node in nodes}
         if self._resources.workers or not any(rooms.values()):
             share = math.ceil((self._resources.workers or 1) / max(len(nodes), 1))
@@ -135,7 +139,7 @@ class Pool:
 
     def _start_on(self, node: str) -> _Worker:
         worker_class = ray.remote(RolloutWorker).options(
-            num_cpus=self._resources.cpu, scheduling_strategy=staying_on(node)
+            num_cpus=self._resources.cpu, scheduling_strategy=staying_on(node, soft=False)
         )
         return self._started(worker_class, wanted_on=node)
 
@@ -152,9 +156,10 @@ class Pool:
         rooms = self._rooms()
         ready = itertools.islice(self._attempts.ready(Place.ACTOR), len(self._idle) + sum(rooms.values()))
         self._grow(sum(1 for _ in ready) - len(self._idle), rooms)
+        ids = {node.id for node in alive()}
         for worker in list(self._idle):
             worker.ask()
-            gone = bool(worker.node) and worker.node not in rooms
+            gone = bool(worker.node) and worker.node not in ids
             if gone or (worker.node != self._home and now - worker.idle_since > IDLE_S):
                 self._idle.remove(worker)
                 self._end(worker)
