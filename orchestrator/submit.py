@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from orchestrator import sweep
@@ -34,7 +33,10 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 STOP_WAIT_S = 180
 """Time that a stopped sweep has until it is killed: trainings get a minute to leave checkpoints."""
 LOOK_S = 1.0
+READY_S = 60.0
 STOPPED = 143
+
+_UsageError = typer.BadParameter.__bases__[0]  # Click's own class, which Typer brings along and does not name
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -82,8 +84,8 @@ class Job:
 
         try:
             parsed = typer.main.get_command(sweep.app).make_context("sweep", [str(experiment), *words]).params
-        except click.ClickException as error:
-            raise UserError(f"{' '.join(words)}: {error.format_message()}") from None
+        except _UsageError as error:
+            raise UserError(f"{' '.join(words)}: {error}") from None
         if parsed["address"] is not None:
             raise UserError("--address: give it once")
         place = parsed["storage"]
@@ -145,12 +147,7 @@ def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int
         name = str(running[0])
         print(f"{name} runs already: joined", flush=True)
     else:
-        with job.staged() as folder:
-            name = client.submit_job(
-                entrypoint=job.command,
-                submission_id=f"{job.name}-{len(known) + 1}",
-                runtime_env={"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
-            )
+        name = _send(client, job, f"{job.name}-{len(known) + 1}")
         print(f"{name} submitted", flush=True)
     if detach:
         return 0
@@ -160,6 +157,24 @@ def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int
         print(f"{name} goes on: the same command joins it again, and with --stop stops it", file=sys.stderr)
         return 130
     return _status(client.get_job_info(name))
+
+
+def _send(client: JobSubmissionClient, job: Job, name: str) -> str:
+    """Send the code and start the job; a head that has just started takes jobs only after a while."""
+    deadline = time.monotonic() + READY_S
+    with job.staged() as folder:
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+        while True:
+            try:
+                return client.submit_job(
+                    entrypoint=job.command,
+                    submission_id=name,
+                    runtime_env={"working_dir": str(folder), "env_vars": variables},
+                )
+            except RuntimeError as error:
+                if time.monotonic() > deadline or "No available agent" not in str(error):
+                    raise UserError(f"the cluster refuses the job: {str(error).splitlines()[0]}") from None
+            time.sleep(LOOK_S)
 
 
 async def _follow(client: JobSubmissionClient, name: str) -> None:
