@@ -3,10 +3,10 @@
     python benchmarks/cluster.py [--experiment FILE] [--set KEY=VALUE]      # as root; needs sshd, rsync, iproute2
 
 Each machine has a host name, network, processes, home and temporary folder of its own (``tests.helpers.machines``).
-From the desk, ``ray up`` brings Ray up by ssh with ``cluster/local.yaml``, in which only the places marked EDIT are filled
-in; ``orchestrator.submit`` sends the sweep to the head. When the worker has begun a training its plug is pulled, and a
-third machine, which the file names and which was off, is switched on. Exit status 1: the table is not the undisturbed one
-to the last byte, a machine made nothing, or ``ray down`` left a Ray behind.
+From the desk, ``ray up`` brings Ray up by ssh with ``cluster/local.yaml``, in which only what is marked EDIT is filled in;
+``orchestrator.submit`` sends the sweep to the head. When the worker has begun a training its plug is pulled, and a third
+machine, which the file names and which was off, is switched on. Exit status 1: the table is not the undisturbed one to
+the last byte, a machine made nothing, or a Ray is left behind.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from rich.table import Table
 
 from results.result_store import ResultStore
 from tests.helpers.experiments import ROOT, environment, tables
-from tests.helpers.machines import NETWORK, CannotSimulate, Machine, Rack, check
+from tests.helpers.machines import NETWORK, USER, CannotSimulate, Machine, Rack, check
 
 EXPERIMENT = Path("experiments/quickstart.yaml")
 SETTINGS = ["training.epochs=3", "name=quickstart"]
 """What makes the quickstart take a minute: enough for a machine to go and another to come."""
-WORKER = "ray::"
+RAY = "ray"
 TRAINING = "ray::ImplicitFunc.train"
 NODE = "raylet/raylet"
 SPARE = f"{NETWORK}.3"
@@ -94,10 +94,11 @@ class Drill:
             self._say("the sweep has ended with status 0")
             self._compare()
             self._at(rack.desk, "ray down -y local.yaml")
-            left = [machine.name for machine in (head, spare) if not _until(lambda m=machine: not m.processes(WORKER))]
+            self._at(rack.desk, f"ssh -o StrictHostKeyChecking=no {USER}@{spare.address} bash --login -ic 'ray\\ stop'")
+            left = [machine.name for machine in (head, spare) if not _until(lambda m=machine: not m.processes(RAY), 60)]
             if left:
-                raise Failed(f"`ray down` left Ray on {', '.join(left)}")
-            self._say("ray down: no Ray is left")
+                raise Failed(f"`ray down`, and `ray stop` on the worker, left Ray on {', '.join(left)}")
+            self._say("ray down, and ray stop on the worker: no Ray is left")
         finally:
             rack.close()
 
@@ -154,7 +155,10 @@ class Drill:
         with (self._folder / "dashboard.log").open("wb") as log:
             line = desk.command("ray dashboard local.yaml")
             tunnel = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-            self._at(desk, "curl -s --retry 60 --retry-delay 1 --retry-all-errors -o /dev/null http://127.0.0.1:8265/api/version")
+            self._at(
+                desk,
+                "curl -s --retry 60 --retry-delay 1 --retry-all-errors -o /dev/null http://127.0.0.1:8265/api/version",
+            )
             line = desk.command(f"cd hypogen && python -m orchestrator.submit {subprocess.list2cmdline(self._words)}")
             sweep = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
             try:
@@ -194,9 +198,9 @@ class Drill:
         print(f"{time.monotonic() - self._started:5.0f} s  {text}", flush=True)
 
 
-def _until(condition: Callable[[], object]) -> bool:
+def _until(condition: Callable[[], object], seconds: float = LIMIT_S) -> bool:
     """Wait for a condition; whether it came."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
             return True

@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,14 @@ def main(
     experiment: Annotated[Path, typer.Argument(help="The experiment file, such as experiments/table1.yaml.")],
     address: Annotated[
         str | None,
-        typer.Option(help=f"http://host:port of the cluster's dashboard. Default: ${ADDRESS_VARIABLE}, else {DEFAULT_ADDRESS}."),
+        typer.Option(
+            help=f"http://host:port of the cluster's dashboard. Default: ${ADDRESS_VARIABLE}, else {DEFAULT_ADDRESS}."
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
     stop: Annotated[
-        bool, typer.Option("--stop", help="Stop this sweep: its trainings leave checkpoints, and the command continues.")
+        bool,
+        typer.Option("--stop", help="Stop this sweep: its trainings leave checkpoints, and the command continues."),
     ] = False,
 ) -> None:
     """Run the sweep of EXPERIMENT on a cluster. All options of orchestrator.sweep but --address can be given."""
@@ -121,20 +125,23 @@ class Job:
 
 def connect(address: str) -> JobSubmissionClient:
     """The cluster's Jobs API. UserError where nobody answers at the address, or asks for another token."""
-    from orchestrator.execution.cluster import Address, authenticate
+    from orchestrator.execution.cluster import Address, answers, authenticate
 
+    place = urllib.parse.urlsplit(address)
+    if place.scheme not in ("http", "https") or not place.port:
+        raise UserError(f"--address {address}: give the dashboard's, such as {DEFAULT_ADDRESS}")
+    if not answers(place.netloc):
+        raise UserError(
+            f"--address {address}: nothing answers there. Is the cluster up (`ray up cluster/….yaml`), and "
+            "`ray dashboard cluster/….yaml` open in another terminal?"
+        )
     authenticate(Address(address, "--address"))
     from ray.job_submission import JobSubmissionClient
 
-    if not address.startswith(("http://", "https://")):
-        raise UserError(f"--address {address}: give the dashboard's, such as {DEFAULT_ADDRESS}")
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
-        raise UserError(
-            f"--address {address}: {str(error).splitlines()[0]} Is the cluster up, and `ray dashboard cluster/…yaml` "
-            "open in another terminal?"
-        ) from None
+        raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
 
 
 def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int:

@@ -23,6 +23,8 @@ LAYERS = (
     "orchestrator.console",
     "orchestrator.sweep",
     "orchestrator.store",
+    "orchestrator.supervised",
+    "orchestrator.submit",
 )
 """Parts of the orchestrator, each of which imports only those before it (and ``hypogen`` and ``results``)."""
 

@@ -1,7 +1,7 @@
 """cluster/gpu.yaml and cluster/aws/account.yaml: Ray's own AWS provider starts every kind of node on a simulated AWS.
 
-Moto simulates EC2 and CloudFormation, but lets everybody do everything there. What the head's role may do is asked of its
-policies before each call, as AWS would ask, with Moto's matching of actions, resources and conditions.
+Moto simulates EC2 and CloudFormation, but lets everybody do everything there. Before each call the head's policies are
+asked, as AWS would ask them, with Moto's matching of actions, resources and conditions.
 """
 
 from __future__ import annotations
@@ -199,7 +199,9 @@ def test_the_head_may_nothing_else(config: dict[str, Any]) -> None:
 def test_a_worker_may_use_the_bucket_alone(outputs: dict[str, str]) -> None:
     worker, bucket = Role.named("hypogen-worker"), f"arn:aws:s3:::{outputs['Bucket']}"
     assert worker.may("s3:PutObject", f"{bucket}/runs/a", {}) and worker.may("s3:ListBucket", bucket, {})
-    assert not worker.may("s3:PutObject", "arn:aws:s3:::another/a", {}) and not worker.may("s3:DeleteBucket", bucket, {})
+    assert not worker.may("s3:PutObject", "arn:aws:s3:::another/a", {}) and not worker.may(
+        "s3:DeleteBucket", bucket, {}
+    )
     assert {action.partition(":")[0] for found in worker.statements for action in found["Action"]} == {"s3"}
 
 

@@ -174,7 +174,9 @@ def test_without_a_cluster_it_says_how_to_reach_one(tiny: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_cluster_without_a_storage_makes_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_without_a_storage_makes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("HYPOGEN_STORAGE", raising=False)
     assert supervised.main(["tiny.yaml"]) == 2
     assert "give --storage" in capfd.readouterr().err
