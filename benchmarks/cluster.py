@@ -3,10 +3,10 @@
     python benchmarks/cluster.py [--experiment FILE] [--set KEY=VALUE]      # as root; needs sshd, rsync, iproute2
 
 Each machine has a host name, network, processes, home and temporary folder of its own (``tests.helpers.machines``).
-From the desk, ``ray up`` brings Ray up by ssh with ``cluster/local.yaml``, in which only the places marked EDIT are filled
-in; ``orchestrator.submit`` sends the sweep to the head. When the worker has begun a training its plug is pulled, and
-another machine is put into the file. Exit status 1: the table is not the undisturbed one to the last byte, a machine made
-nothing, or ``ray down`` left a Ray behind.
+From the desk, ``ray up`` brings Ray up by ssh with ``cluster/local.yaml``, in which only what is marked EDIT is filled in;
+``orchestrator.submit`` sends the sweep to the head. When the worker has begun a training its plug is pulled, and a third
+machine, which the file names and which was off, is switched on. Exit status 1: the table is not the undisturbed one to
+the last byte, a machine made nothing, or a Ray is left behind.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from rich.table import Table
 
 from results.result_store import ResultStore
 from tests.helpers.experiments import ROOT, environment, tables
-from tests.helpers.machines import CannotSimulate, Machine, Rack, check
+from tests.helpers.machines import NETWORK, USER, CannotSimulate, Machine, Rack, check
 
 EXPERIMENT = Path("experiments/quickstart.yaml")
 SETTINGS = ["training.epochs=3", "name=quickstart"]
 """What makes the quickstart take a minute: enough for a machine to go and another to come."""
-WORKER = "ray::"
+RAY = "ray"
 TRAINING = "ray::ImplicitFunc.train"
 NODE = "raylet/raylet"
+SPARE = f"{NETWORK}.3"
+"""A machine that is named from the start and switched on in the middle."""
 LIMIT_S = 900.0
 PROVENANCE = """
     SELECT host, kind, count(*) AS artifacts, string_agg(DISTINCT git_commit[:10], ', ') AS "commit"
@@ -79,12 +81,12 @@ class Drill:
             head, worker = self._add(rack, "node-1"), self._add(rack, "node-2")
             self._bring_up(rack.desk, head, worker)
             with self._submitted(rack.desk) as sweep:
+                self._wait("a generator in training", sweep, lambda: any(self._storage.glob("work/generator/*")))
                 self._wait("a training on node-2", sweep, lambda: worker.processes(TRAINING))
                 worker.pull_the_plug()
-                self._say("node-2 is gone: its plug was pulled while it trained")
+                self._say("node-2 is gone for good: its plug was pulled while it trained")
                 spare = self._add(rack, "node-3")
-                self._name_workers(rack.desk, head, spare)
-                self._at(rack.desk, "ray up -y --no-restart --no-config-cache local.yaml")
+                self._say("node-3 was switched on")
                 self._wait("Ray on node-3", sweep, lambda: spare.processes(NODE))
                 self._say("node-3 has joined")
                 if sweep.wait(timeout=LIMIT_S):
@@ -92,10 +94,11 @@ class Drill:
             self._say("the sweep has ended with status 0")
             self._compare()
             self._at(rack.desk, "ray down -y local.yaml")
-            left = [machine.name for machine in (head, spare) if not _until(lambda m=machine: not m.processes(WORKER))]
+            self._at(rack.desk, f"ssh -o StrictHostKeyChecking=no {USER}@{spare.address} bash --login -ic 'ray\\ stop'")
+            left = [machine.name for machine in (head, spare) if not _until(lambda m=machine: not m.processes(RAY), 60)]
             if left:
-                raise Failed(f"`ray down` left Ray on {', '.join(left)}")
-            self._say("ray down: no Ray is left")
+                raise Failed(f"`ray down`, and `ray stop` on the worker, left Ray on {', '.join(left)}")
+            self._say("ray down, and ray stop on the worker: no Ray is left")
         finally:
             rack.close()
 
@@ -125,7 +128,7 @@ class Drill:
 
     def _bring_up(self, desk: Machine, head: Machine, worker: Machine) -> None:
         (desk.home / "hypogen").symlink_to(self._project)
-        self._name_workers(desk, head, worker)
+        (desk.home / "local.yaml").write_text(self._filled_in(head.address, [worker.address, SPARE]))
         self._at(desk, "ray get-auth-token --generate")
         self._at(desk, "ray up -y --no-config-cache local.yaml")
         self._say("ray up: the head runs")
@@ -133,18 +136,18 @@ class Drill:
             raise Failed(f"no Ray on {worker.name}")
         self._say("the worker has joined")
 
-    def _name_workers(self, desk: Machine, head: Machine, *workers: Machine) -> None:
-        """Fill in the places marked EDIT."""
+    def _filled_in(self, head: str, workers: list[str]) -> str:
+        """The cluster's file, with what is marked EDIT in it."""
         text = (ROOT / "cluster" / "local.yaml").read_text()
         for given, ours in (
-            ("192.168.0.1 ", f"{head.address} "),
-            ("[192.168.0.2, 192.168.0.3]", f"[{', '.join(worker.address for worker in workers)}]"),
+            ("192.168.0.1 ", f"{head} "),
+            ("[192.168.0.2, 192.168.0.3]", f"[{', '.join(workers)}]"),
             ("/shared/hypogen-runs", str(self._storage)),
         ):
             if text.count(given) != 1:
                 raise Failed(f"cluster/local.yaml: no '{given}' to fill in")
             text = text.replace(given, ours)
-        (desk.home / "local.yaml").write_text(text)
+        return text
 
     @contextlib.contextmanager
     def _submitted(self, desk: Machine) -> Iterator[subprocess.Popen[bytes]]:
@@ -152,7 +155,10 @@ class Drill:
         with (self._folder / "dashboard.log").open("wb") as log:
             line = desk.command("ray dashboard local.yaml")
             tunnel = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-            self._at(desk, "curl -sf --retry 60 --retry-delay 1 --retry-all-errors -o /dev/null http://127.0.0.1:8265/api/version")
+            self._at(
+                desk,
+                "curl -s --retry 60 --retry-delay 1 --retry-all-errors -o /dev/null http://127.0.0.1:8265/api/version",
+            )
             line = desk.command(f"cd hypogen && python -m orchestrator.submit {subprocess.list2cmdline(self._words)}")
             sweep = subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True)
             try:
@@ -192,9 +198,9 @@ class Drill:
         print(f"{time.monotonic() - self._started:5.0f} s  {text}", flush=True)
 
 
-def _until(condition: Callable[[], object]) -> bool:
+def _until(condition: Callable[[], object], seconds: float = LIMIT_S) -> bool:
     """Wait for a condition; whether it came."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
             return True

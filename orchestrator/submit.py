@@ -15,12 +15,12 @@ import shutil
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from orchestrator import sweep
@@ -34,7 +34,10 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 STOP_WAIT_S = 180
 """Time that a stopped sweep has until it is killed: trainings get a minute to leave checkpoints."""
 LOOK_S = 1.0
+READY_S = 60.0
 STOPPED = 143
+
+_UsageError = typer.BadParameter.__bases__[0]  # Click's own class, which Typer brings along and does not name
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -45,11 +48,14 @@ def main(
     experiment: Annotated[Path, typer.Argument(help="The experiment file, such as experiments/table1.yaml.")],
     address: Annotated[
         str | None,
-        typer.Option(help=f"http://host:port of the cluster's dashboard. Default: ${ADDRESS_VARIABLE}, else {DEFAULT_ADDRESS}."),
+        typer.Option(
+            help=f"http://host:port of the cluster's dashboard. Default: ${ADDRESS_VARIABLE}, else {DEFAULT_ADDRESS}."
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
     stop: Annotated[
-        bool, typer.Option("--stop", help="Stop this sweep: its trainings leave checkpoints, and the command continues.")
+        bool,
+        typer.Option("--stop", help="Stop this sweep: its trainings leave checkpoints, and the command continues."),
     ] = False,
 ) -> None:
     """Run the sweep of EXPERIMENT on a cluster. All options of orchestrator.sweep but --address can be given."""
@@ -82,8 +88,8 @@ class Job:
 
         try:
             parsed = typer.main.get_command(sweep.app).make_context("sweep", [str(experiment), *words]).params
-        except click.ClickException as error:
-            raise UserError(f"{' '.join(words)}: {error.format_message()}") from None
+        except _UsageError as error:
+            raise UserError(f"{' '.join(words)}: {error}") from None
         if parsed["address"] is not None:
             raise UserError("--address: give it once")
         place = parsed["storage"]
@@ -119,20 +125,23 @@ class Job:
 
 def connect(address: str) -> JobSubmissionClient:
     """The cluster's Jobs API. UserError where nobody answers at the address, or asks for another token."""
-    from orchestrator.execution.cluster import Address, authenticate
+    from orchestrator.execution.cluster import Address, answers, authenticate
 
+    place = urllib.parse.urlsplit(address)
+    if place.scheme not in ("http", "https") or not place.port:
+        raise UserError(f"--address {address}: give the dashboard's, such as {DEFAULT_ADDRESS}")
+    if not answers(place.netloc):
+        raise UserError(
+            f"--address {address}: nothing answers there. Is the cluster up (`ray up cluster/….yaml`), and "
+            "`ray dashboard cluster/….yaml` open in another terminal?"
+        )
     authenticate(Address(address, "--address"))
     from ray.job_submission import JobSubmissionClient
 
-    if not address.startswith(("http://", "https://")):
-        raise UserError(f"--address {address}: give the dashboard's, such as {DEFAULT_ADDRESS}")
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
-        raise UserError(
-            f"--address {address}: {str(error).splitlines()[0]} Is the cluster up, and `ray dashboard cluster/…yaml` "
-            "open in another terminal?"
-        ) from None
+        raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
 
 
 def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int:
@@ -145,12 +154,7 @@ def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int
         name = str(running[0])
         print(f"{name} runs already: joined", flush=True)
     else:
-        with job.staged() as folder:
-            name = client.submit_job(
-                entrypoint=job.command,
-                submission_id=f"{job.name}-{len(known) + 1}",
-                runtime_env={"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
-            )
+        name = _send(client, job, f"{job.name}-{len(known) + 1}")
         print(f"{name} submitted", flush=True)
     if detach:
         return 0
@@ -160,6 +164,24 @@ def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int
         print(f"{name} goes on: the same command joins it again, and with --stop stops it", file=sys.stderr)
         return 130
     return _status(client.get_job_info(name))
+
+
+def _send(client: JobSubmissionClient, job: Job, name: str) -> str:
+    """Send the code and start the job; a head that has just started takes jobs only after a while."""
+    deadline = time.monotonic() + READY_S
+    with job.staged() as folder:
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+        while True:
+            try:
+                return client.submit_job(
+                    entrypoint=job.command,
+                    submission_id=name,
+                    runtime_env={"working_dir": str(folder), "env_vars": variables},
+                )
+            except RuntimeError as error:
+                if time.monotonic() > deadline or "No available agent" not in str(error):
+                    raise UserError(f"the cluster refuses the job: {str(error).splitlines()[0]}") from None
+            time.sleep(LOOK_S)
 
 
 async def _follow(client: JobSubmissionClient, name: str) -> None:

@@ -1,4 +1,4 @@
-"""``python -m orchestrator.supervised EXPERIMENT …``: a sweep as a job of a cluster, begun again where its process dies.
+"""``python -m orchestrator.supervised EXPERIMENT …``: a sweep as a cluster's job, begun again where its process dies.
 
 ``python -m orchestrator.submit`` runs it on the head. It takes the options of ``orchestrator.sweep`` and ends with its
 exit status. A stop of the job (SIGTERM) reaches the sweep as well, which leaves checkpoints; this process waits for it.
@@ -23,8 +23,8 @@ def main(words: list[str]) -> int:
     """Run the sweep until it ends by itself, and return its exit status."""
     if STORAGE_VARIABLE not in os.environ and not any(word.partition("=")[0] == "--storage" for word in words):
         print(
-            f"no storage: the cluster does not set {STORAGE_VARIABLE}, so give --storage: a folder that all nodes mount, "
-            "or s3://…",
+            f"no storage: the cluster does not set {STORAGE_VARIABLE}, so give --storage: a folder that all nodes "
+            "mount, or s3://…",
             file=sys.stderr,
         )
         return 2
@@ -36,11 +36,16 @@ def main(words: list[str]) -> int:
         if status >= 0 or asked:
             return status if status >= 0 else 128 - status
         name, wait = signal.Signals(-status).name, min(2**deaths, LONGEST_WAIT_S)
-        print(f"the sweep's process died ({name}): it begins again in {wait} s and continues from what is done", flush=True)
+        print(
+            f"the sweep's process died ({name}): it begins again in {wait} s and continues from what is done",
+            flush=True,
+        )
         time.sleep(wait)
         if asked:
             return 128 + asked[0]
-    print(f"the sweep's process has died {DEATHS} times: see why (memory of the head?), then submit it again", flush=True)
+    print(
+        f"the sweep's process has died {DEATHS} times: see why (memory of the head?), then submit it again", flush=True
+    )
     return 128 - status
 
 

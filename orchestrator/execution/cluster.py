@@ -81,8 +81,8 @@ def answers(address: str) -> bool:
 def _check_address(name: str, value: str) -> None:
     if "://" in value:
         raise UserError(
-            f"{name}={value}: run the sweep on the cluster itself, for example `ray exec cluster/gpu.yaml "
-            "'python -m orchestrator.sweep …'`; or give the host:port of a head that this host has joined."
+            f"{name}={value}: from outside of a cluster, run `python -m orchestrator.submit …`; or give the "
+            "host:port of a head that this host has joined."
         )
     host, separator, port = value.rpartition(":")
     if not separator or not host or not port.isdigit():

@@ -64,7 +64,9 @@ def check() -> None:
     """Raise CannotSimulate, with what is missing."""
     missing = [name for name in ("unshare", "nsenter", "setpriv", "ip", "ssh", "rsync") if not shutil.which(name)]
     if missing or not Path("/usr/sbin/sshd").exists():
-        raise CannotSimulate(f"install {', '.join(missing) or 'sshd'} first: apt-get install openssh-server rsync iproute2")
+        raise CannotSimulate(
+            f"install {', '.join(missing) or 'sshd'} first: apt-get install openssh-server rsync iproute2"
+        )
     done = subprocess.run(["unshare", *PARTS, "--fork", "--mount-proc", "true"], capture_output=True, text=True)
     if done.returncode:
         raise CannotSimulate(f"machines of their own need root: {done.stderr.strip()}")
@@ -90,7 +92,12 @@ class Machine:
     def command(self, line: str) -> list[str]:
         """Words that run a line of shell there, as for its user who sits in front of it."""
         kept = {name: os.environ[name] for name in ("LANG", "TERM") if name in os.environ}
-        variables = {**kept, "HOME": str(self.home), "USER": USER, "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}"}
+        variables = {
+            **kept,
+            "HOME": str(self.home),
+            "USER": USER,
+            "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
+        }
         inside = ["nsenter", f"--target={self.init}", "--all", f"--wd={self.home}", "env", "-i"]
         return [*inside, *(f"{name}={value}" for name, value in variables.items()), "bash", "-c", line]
 
@@ -118,7 +125,7 @@ class Rack:
     """
 
     def __init__(self, folder: Path, seen: Sequence[Path] = ()) -> None:
-        """``folder``: where their homes are made; ``seen``: further folders that all of them see, under the same path."""
+        """``folder``: where their homes are made; ``seen``: further folders that all of them see, at the same path."""
         self._folder, self._seen = folder, [str(path) for path in (folder, *seen)]
         self._key = folder / "id_ed25519"
         _make_key(self._key)
@@ -158,10 +165,10 @@ class Rack:
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
         (folder / "passwd").write_text(f"{USER}:*:0:0::{home}:/bin/bash\n{Path('/etc/passwd').read_text()}")
         log = folder / "boot.log"
+        boot = ["bash", "-c", BOOT, "boot", name, address, str(folder), *self._seen]
         with log.open("wb") as output:
             switch = subprocess.Popen(
-                ["setpriv", "--pdeathsig=KILL", "unshare", *PARTS, "--fork", "--kill-child", "--mount-proc"]
-                + ["bash", "-c", BOOT, "boot", name, address, str(folder), *self._seen],
+                [*("setpriv", "--pdeathsig=KILL", "unshare", *PARTS, "--fork", "--kill-child", "--mount-proc"), *boot],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

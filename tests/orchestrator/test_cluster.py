@@ -75,46 +75,11 @@ def test_the_cluster_file_is_valid_and_its_commands_exist() -> None:
     assert "GPU" not in types[config["head_node_type"]]["resources"]
     assert types["gpu"]["resources"]["GPU"] == types["gpu_spot"]["resources"]["GPU"] == 1
     assert types["gpu_spot"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert types["gpu"]["max_workers"] == types["gpu_spot"]["max_workers"] == config["max_workers"], "either may be out"
     assert types["gpu_spot"]["min_workers"] == 0 < types["gpu_spot"]["max_workers"]
-    for word in ("experiments/ablation_k.yaml", "requirements.lock", "orchestrator.sweep"):
+    for word in ("experiments/ablation_k.yaml", "requirements.lock", "orchestrator.submit"):
         assert word in GPU.read_text()
-    starts = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
-    assert all("RAY_AUTH_MODE=token" in command for command in starts if "ray start" in command)
-
-
-def test_aws_would_take_the_cluster_file(tmp_path: Path) -> None:
-    """Ray's own bootstrap of the file against a simulated AWS: roles, keys, security groups, subnets, images."""
-    code = f"""
-import boto3, yaml
-from moto import mock_aws
-from ray.autoscaler._private.commands import _bootstrap_config
-
-with mock_aws(config={{"iam": {{"load_aws_managed_policies": True}}}}):
-    iam = boto3.client("iam")  # there already: Ray would wait half a minute for a new one to spread
-    iam.create_instance_profile(InstanceProfileName="ray-autoscaler-v1")
-    iam.create_role(RoleName="ray-autoscaler-v1", AssumeRolePolicyDocument="{{}}")
-    iam.add_role_to_instance_profile(InstanceProfileName="ray-autoscaler-v1", RoleName="ray-autoscaler-v1")
-    config = yaml.safe_load(open({str(GPU)!r}))
-    config["available_node_types"] = {{
-        name: {{**entry, "node_config": {{**entry["node_config"], "ImageId": "ami-12c6146b"}}}}
-        for name, entry in config["available_node_types"].items()
-    }}
-    made = _bootstrap_config(config, no_config_cache=True)
-    nodes = made["available_node_types"]
-    assert all(node["node_config"]["SubnetIds"] and node["node_config"]["SecurityGroupIds"] for node in nodes.values())
-    ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
-    asked = {{node["node_config"]["InstanceType"] for node in nodes.values()}}
-    known = ec2.describe_instance_types(InstanceTypes=sorted(asked))["InstanceTypes"]
-    assert asked == {{kind["InstanceType"] for kind in known}}
-print("taken")
-"""
-    variables = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": str(tmp_path)}
-    variables["AWS_EC2_METADATA_DISABLED"] = "true"
-    (tmp_path / ".ssh").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**environment(), **variables}, timeout=120
-    )
-    assert done.stdout.strip().endswith("taken"), done.stdout + done.stderr
+    assert any("RAY_AUTH_MODE=token" in command and ".bashrc" in command for command in config["setup_commands"])
 
 
 STRANGER = (
