@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from orchestrator.execution.measured import write_run
 from orchestrator.planning.plan import Plan, build
 from orchestrator.stored_runs import find
 from orchestrator.stored_runs import load as load_run
-from tests.helpers.experiments import TINY
+from tests.helpers.experiments import ROOT, TINY
 
 METHODS = {
     **yaml.safe_load(TINY)["methods"],
@@ -164,3 +165,24 @@ def test_a_damaged_generator_is_status_1(plan: Plan, storage: str, tmp_path: Pat
     file.write_bytes(whole)
     assert done.exit_code == 1
     assert "is damaged" in done.stderr and "hypogen store check --repair" in done.stderr
+
+
+def test_every_command_of_the_page_works(
+    plan: Plan, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order in which a reader types them, on this storage; films are cut short."""
+    lines = [line.strip() for line in (ROOT / "docs" / "policies.md").read_text().splitlines()]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("hypogen ")]
+    assert {words[0] for words in commands} == {"results", "export", "film"} and len(commands) == 8
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYPOGEN_STORAGE", storage)
+    short = {"film": ["--seconds", "0.1", "--size", "64x48"]}
+    for words in commands:
+        given = [
+            key(plan, "hypogen") if word == "beb5" else "speed=-10" if word == "speed=5" else word for word in words
+        ]
+        given = ["speed=6" if word == "speed=-3" else word for word in given] if "beb5" in words else given
+        done = CliRunner().invoke(app, [*given, *short.get(words[0], [])])
+        assert done.exit_code == 0, (words, done.output)
+    written = {"policy.onnx", "policy.safetensors", "generator.onnx", "cheetah.mp4", "strip.png", "my-generator"}
+    assert written < {path.name for path in tmp_path.iterdir()}
