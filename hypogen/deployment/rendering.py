@@ -52,8 +52,10 @@ def require_renderer(policies: Sequence[SpecPolicy]) -> None:
     """Raises ValueError for a simulator that is not drawn, MissingPackage with the remedy where nothing can be."""
     for policy in policies:
         if policy.benchmark.simulator != MUJOCO:
-            label = policy.benchmark.simulator.label
-            raise ValueError(f"{policy.benchmark.name} runs in {label}, whose worlds have nothing to draw here")
+            raise ValueError(
+                f"{policy.benchmark.name} cannot be filmed: ManiSkill2's renderer needs a GPU with Vulkan (it refuses "
+                "Mesa's software driver), and its worlds are built here without anything to draw"
+            )
     headless = sys.platform == "linux" and "DISPLAY" not in os.environ
     way = os.environ.get("MUJOCO_GL", "egl" if headless else None)
     try:
