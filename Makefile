@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Debian's packages that Python's cannot bring: what `apt-get` installs when it is missing.
-VULKAN := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q libvulkan.so.1 || echo libvulkan1)
+LIBRARIES := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -oE 'lib(vulkan|EGL|GL)\.so\.[01]' | sort -u)
+VULKAN := $(if $(filter libvulkan.so.1,$(LIBRARIES)),,libvulkan1)
+# Films are drawn without a display by EGL, on a machine without a GPU by Mesa's software driver.
+DRAWING := $(if $(and $(filter libEGL.so.1,$(LIBRARIES)),$(filter libGL.so.1,$(LIBRARIES)),$(wildcard /usr/lib/*/dri/swrast_dri.so)),,libegl1 libgl1 libgl1-mesa-dri)
 APT := $(shell command -v apt-get)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
@@ -21,6 +24,15 @@ ifneq ($(APT),)
 	  echo "apt-get could not install libvulkan1. Install it as root, then run make again."; exit 2; }
 else
 	@echo "libvulkan.so.1 is missing and there is no apt-get: ManiSkill2 cannot be imported until your system's Vulkan loader is installed (Fedora: vulkan-loader, macOS: vulkan-loader). MuJoCo benchmarks work without it."
+endif
+endif
+ifneq ($(DRAWING),)
+ifneq ($(APT),)
+	@echo "Installing $(DRAWING), by which films are drawn without a display …"
+	@$(SUDO) apt-get install -y -qq $(DRAWING) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $(DRAWING) >/dev/null; } || \
+	  echo "apt-get could not install them: all but \`hypogen film\` works without."
+else
+	@echo "EGL or its software driver is missing and there is no apt-get: \`hypogen film\` needs them (Fedora: mesa-libEGL, mesa-dri-drivers)."
 endif
 endif
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { [ -n "$(APT)" ] && $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { \

@@ -5,6 +5,7 @@ MuJoCo draws through EGL, which Mesa's software driver serves where there is no 
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -51,20 +52,34 @@ def require_renderer(policies: Sequence[SpecPolicy]) -> None:
     """Raises ValueError for a simulator that is not drawn, MissingPackage with the remedy where nothing can be."""
     for policy in policies:
         if policy.benchmark.simulator != MUJOCO:
-            label = policy.benchmark.simulator.label
-            raise ValueError(f"{policy.benchmark.name} runs in {label}, whose worlds have nothing to draw here")
-    if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")
+            raise ValueError(
+                f"{policy.benchmark.name} cannot be filmed: ManiSkill2's renderer needs a GPU with Vulkan (it refuses "
+                "Mesa's software driver), and its worlds are built here without anything to draw"
+            )
+    headless = sys.platform == "linux" and "DISPLAY" not in os.environ
+    way = os.environ.get("MUJOCO_GL", "egl" if headless else None)
+    try:
+        _start(way)
+    except (ImportError, AttributeError, RuntimeError, OSError) as error:
+        remedy = f"Debian: apt-get install {PACKAGES}, and MUJOCO_GL unset or egl"
+        reason = str(error) or type(error).__name__
+        raise MissingPackage(f"nothing can be drawn by {way or 'a display'} here ({reason}). {remedy}") from error
+
+
+def _start(way: str | None) -> None:
+    """Let dm_control draw by ``way``, as ``MUJOCO_GL`` names it; None leaves the choice to it."""
+    given = os.environ.get("MUJOCO_GL")
+    if way is not None:
+        os.environ["MUJOCO_GL"] = way  # only while dm_control reads it: other processes need no EGL
     try:
         from dm_control import _render
 
+        if way not in (None, _render.BACKEND):
+            importlib.reload(_render)  # it chose before, when nobody was to draw, and would end the process
         _render.Renderer(max_width=8, max_height=8).free()
-    except (ImportError, AttributeError, RuntimeError, OSError) as error:
-        way = os.environ.get("MUJOCO_GL", "a display")
-        remedy = f"Debian: apt-get install {PACKAGES}, and MUJOCO_GL unset or egl"
-        raise MissingPackage(
-            f"nothing can be drawn by {way} here ({str(error) or type(error).__name__}). {remedy}"
-        ) from error
+    finally:
+        if given is None:
+            os.environ.pop("MUJOCO_GL", None)
 
 
 def moments(policy: SpecPolicy, seed: int, times_s: Sequence[float], size: tuple[int, int]) -> Iterator[Moment]:

@@ -24,7 +24,7 @@ def test_links_point_at_files(page: Path) -> None:
 
 def test_registries_are_where_the_recipes_say() -> None:
     rows = re.findall(r"in `([A-Z]+)`, `([\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
-    assert {name for name, _ in rows} == {"GENERATORS", "ARTIFACTS", "ALGORITHMS", "ENVIRONMENTS"}
+    assert {name for name, _ in rows} == {"GENERATORS", "ARTIFACTS", "ALGORITHMS", "ENVIRONMENTS", "PARTS"}
     for name, path in rows:
         assert re.search(rf"^{name}: .* = ", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"
 
