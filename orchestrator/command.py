@@ -40,6 +40,7 @@ PARTS: dict[str, Part] = {
     "results": Part("results.__main__", "Print tables, figures and queries over what was measured."),
     "zoo": Part("hypogen.zoo.__main__", "List the experts that come with the project, check or train them."),
     "store": Part("orchestrator.store", "Find damage in a storage, or free what nothing needs."),
+    "submit": Part("orchestrator.submit", "Run an experiment file on a cluster, from here."),
     "status": Part("orchestrator.watching", "Show what runs, waits, has failed and is stored.", "status"),
     "failed": Part("orchestrator.watching", "Show what failed, and why.", "failed"),
     "cost": Part("orchestrator.watching", "Show the hours behind what is stored, and their price.", "cost"),
