@@ -3,10 +3,10 @@
     python benchmarks/cluster.py [--experiment FILE] [--set KEY=VALUE]      # as root; needs sshd, rsync, iproute2
 
 Each machine has a host name, network, processes, home and temporary folder of its own (``tests.helpers.machines``).
-From the desk, ``ray up`` brings Ray up by ssh with ``cluster/local.yaml``, in which only what is marked EDIT is filled in;
-``orchestrator.submit`` sends the sweep to the head. When the worker has begun a training its plug is pulled, and a third
-machine, which the file names and which was off, is switched on. Exit status 1: the table is not the undisturbed one to
-the last byte, a machine made nothing, or a Ray is left behind.
+From the desk, ``ray up`` brings Ray up by ssh with ``cluster/local.yaml``, what is marked EDIT filled in, and
+``orchestrator.submit`` sends the sweep to the head. When the worker has begun a training its plug is pulled, and a
+third machine, which the file names and which was off, is switched on. Exit status 1: the table is not the undisturbed
+one to the last byte, a machine made nothing, or a Ray is left behind.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ LOOK_S = 1.0
 READY_S = 60.0
 STOPPED = 143
 
-_UsageError = typer.BadParameter.__bases__[0]  # Click's own class, which Typer brings along and does not name
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Click's, which Typer does not name
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
