@@ -16,6 +16,9 @@ app = typer.Typer(help="Tables and queries over what was measured.", no_args_is_
 Storage = Annotated[str, typer.Option(envvar="HYPOGEN_STORAGE", help="The place that the sweep was given.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
 Latex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular (booktabs).")]
+All = Annotated[
+    bool, typer.Option("--all", help="Every column, however wide, and of the paper's tables every row of the paper.")
+]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma separated values, with every digit.")]
 
 
@@ -41,20 +44,25 @@ def query(
 def table(
     name: Annotated[str, typer.Argument(help="One of those that `tables` lists.")],
     experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
     storage: Storage = "runs",
+    everything: All = False,
     markdown: Markdown = False,
     latex: Latex = False,
     csv: Csv = False,
 ) -> None:
-    """Print one table, as aligned text."""
+    """Print one table of what was measured, in lines of 100 characters."""
     with _plain_errors():
         output = _format(markdown, latex, csv)
         from results import check_table
         from results.catalogue import render
+        from results.fitting import WIDTH
         from results.result_store import open_results
 
         check_table(name)
-        _print(render(name, open_results(storage), experiment=experiment, format=output))
+        store, width = open_results(storage), None if everything else WIDTH
+        chosen = {"experiment": experiment, "benchmark": benchmark}
+        _print(render(name, store, **chosen, format=output, measured=not everything, width=width))
 
 
 @app.command()
@@ -64,6 +72,7 @@ def compare(
     benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
     experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
     storage: Storage = "runs",
+    everything: All = False,
     markdown: Markdown = False,
     latex: Latex = False,
     csv: Csv = False,
@@ -72,11 +81,13 @@ def compare(
     with _plain_errors():
         output = _format(markdown, latex, csv)
         from results.catalogue import compare as compared
+        from results.fitting import fitted
         from results.formats import formatted
         from results.result_store import open_results
 
         store = open_results(storage)
-        _print(formatted(compared(method_a, method_b, store, benchmark=benchmark, experiment=experiment), output))
+        answer = compared(method_a, method_b, store, benchmark=benchmark, experiment=experiment)
+        _print(formatted(answer if everything or output != "text" else fitted(answer), output))
 
 
 @app.command()
