@@ -23,6 +23,7 @@ LAYERS = (
     "orchestrator.console",
     "orchestrator.sweep",
     "orchestrator.store",
+    "orchestrator.trajectories",
 )
 """Parts of the orchestrator, each of which imports only those before it (and ``hypogen`` and ``results``)."""
 
