@@ -145,6 +145,27 @@ def figures() -> None:
     _print("".join(f"{name:<11}  {entry.title}\n" for name, entry in FIGURES.items()))
 
 
+@app.command()
+def report(
+    experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
+    storage: Storage = "runs",
+    out: Annotated[str, typer.Option("--out", "-o", help="File to write.")] = "report.html",
+) -> None:
+    """Write everything that was measured to one HTML file, which opens in any browser, without a network."""
+    with _plain_errors():
+        from pathlib import Path
+
+        from results.report import build
+        from results.result_store import open_results
+
+        page = build(open_results(storage), experiment)
+        try:
+            Path(out).write_bytes(page)
+        except OSError as error:
+            raise ResultsError(f"cannot write {out}: {error.strerror}") from error
+        _print(f"{out}: {len(page) / 1e6:.1f} MB\n")
+
+
 def _format(markdown: bool, latex: bool, csv: bool) -> str:
     asked = [name for name, wanted in (("markdown", markdown), ("latex", latex), ("csv", csv)) if wanted]
     if len(asked) > 1:

@@ -1,0 +1,32 @@
+"""The report: everything in a store on one page, which opens in any browser without a network.
+
+    Path("report.html").write_bytes(build(ResultStore("runs/results")))
+
+The page is put together from the files beside this one: page.html, page.css and the .js files. The same rows give the
+same bytes. `measurements` asks the store, `filming` packs trajectories, `markup` writes tables, `sections` the page.
+"""
+
+from __future__ import annotations
+
+from results.problems import ResultsError
+from results.report.page import assemble
+from results.result_store import ResultStore
+
+__all__ = ["LARGEST_BYTES", "build"]
+
+LARGEST_BYTES = 10_000_000
+"""Bytes of a report at most."""
+
+
+def build(store: ResultStore, experiment: str | None = None) -> bytes:
+    """The report of one experiment or of everything in `store`, as UTF-8.
+
+    Raises ResultsError for an unknown experiment, where nothing was measured, and where the page would be too large.
+    """
+    page = assemble(store, experiment).encode()
+    if len(page) > LARGEST_BYTES:
+        raise ResultsError(
+            f"the report would have {len(page) / 1e6:.1f} MB, more than {LARGEST_BYTES / 1e6:.0f}: "
+            "take one experiment of the storage, with --experiment NAME"
+        )
+    return page
