@@ -28,6 +28,7 @@ from hypogen.simulators import MUJOCO
 FRAME_S = 0.04
 """Seconds between two frames, as near as control steps allow."""
 DECIMALS = 5
+_LONG = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,7 @@ def _shapes(model: mujoco.MjModel, body: int) -> list[list[float]]:
         turned = np.zeros(9)
         mujoco.mju_quat2Mat(turned, model.geom_quat[number])
         along = turned.reshape(3, 3)[:, 2]
-        long = model.geom_type[number] in (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
-        half = along * (size[1] if long else 0.0)
+        half = along * (size[1] if int(model.geom_type[number]) in _LONG else 0.0)
         found.append([*_plane(at - half), *_plane(at + half), round(float(size[0]), DECIMALS), _rounded(at[1])])
     return found
 

@@ -42,7 +42,7 @@ function padded([low, high], share) {
 
 /* An empty chart with axes: the drawing surface, and both scales. */
 function frame(host, { width, height, left, x, y, label }) {
-  const margin = { left, right: 12, top: 10, bottom: x.label ? 38 : 22 };
+  const margin = { left, right: 12, top: y.label ? 26 : 10, bottom: x.label ? 38 : 22 };
   const sx = scaleOf(x.domain, [margin.left, width - margin.right], { log: x.log, ticks: Math.max(3, Math.round(width / 85)) });
   const sy = scaleOf(y.domain, [height - margin.bottom, margin.top], { log: y.log, ticks: Math.max(2, Math.round(height / 55)) });
   const svg = vector("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label, tabindex: 0 });
@@ -60,6 +60,7 @@ function frame(host, { width, height, left, x, y, label }) {
     );
   }
   svg.append(vector("line", { class: "frame", x1: margin.left, x2: width - margin.right, y1: bottom, y2: bottom }));
+  if (y.label) svg.append(vector("text", { class: "axis-title", x: 0, y: 12 }, y.label));
   if (x.label) {
     const middle = (margin.left + width - margin.right) / 2;
     svg.append(vector("text", { class: "axis-title", x: middle, y: height - 4, "text-anchor": "middle" }, x.label));
@@ -78,7 +79,7 @@ function lineChart(host, { x, y, series, marks = [], label, height = 250, bands 
   const clip = (value) => Math.max(margin.top - 2, Math.min(bottom, sy(Math.max(value, y.log ? y.domain[0] : -Infinity))));
   const muddled = series.length > 4;
   for (const line of bands ? series : []) {
-    const group = vector("g", { ...colour(line.method), "data-method": line.method });
+    const group = vector("g", { ...colour(line.method, line.shade), "data-method": line.method, "data-line": nameOf(line) });
     for (const part of unbroken(line.points, 2)) {
       const outline = [...part.map((p) => [sx(p[0]), clip(p[3])]), ...part.reverse().map((p) => [sx(p[0]), clip(p[2])])];
       group.append(vector("path", { class: "band", d: path(outline) + "Z", visibility: muddled ? "hidden" : null }));
@@ -86,7 +87,7 @@ function lineChart(host, { x, y, series, marks = [], label, height = 250, bands 
     svg.append(group);
   }
   for (const line of series) {
-    const group = vector("g", { ...colour(line.method), "data-method": line.method });
+    const group = vector("g", { ...colour(line.method, line.shade), "data-method": line.method, "data-line": nameOf(line) });
     for (const part of unbroken(line.points, 1)) {
       group.append(vector("path", { class: "line", "stroke-dasharray": line.dash ?? METHODS.get(line.method)?.dash, d: path(part.map((p) => [sx(p[0]), clip(p[1])])) }));
       if (part.length === 1) group.append(vector("circle", { class: "dot", cx: sx(part[0][0]), cy: clip(part[0][1]), r: 2.6 }));
@@ -135,11 +136,12 @@ function explore(svg, { sx, sy, margin, bottom, width, series, x, onpick }) {
       .filter(([, point]) => point && point[1] !== null)
       .sort((a, b) => b[1][1] - a[1][1]);
     dots.replaceChildren(...found.map(([line, point]) => vector("circle", { ...colour(line.method, "dot"), cx: sx(here), cy: sy(point[1]), r: 3.4 })));
-    const rows = found.map(([line, point]) => element("tr", {}, element("td", {}, swatch(line.method, line.dash)), element("td", {}, nameOf(line)), element("td", {}, number(point[1], Math.abs(point[1]) < 10 ? 3 : 1))));
+    const rows = found.map(([line, point]) => element("tr", {}, element("td", {}, swatch(line.method, line.dash, line.shade)), element("td", {}, nameOf(line)), element("td", {}, number(point[1], Math.abs(point[1]) < 10 ? 3 : 1))));
     const heading = element("div", {}, `${x.label ?? ""} ${number(here)}`.trim());
     tip(event, heading, element("table", {}, element("tbody", {}, ...rows)));
   };
   const leave = () => {
+    at = -1;
     guide.setAttribute("visibility", "hidden");
     dots.replaceChildren();
     hideTip();
@@ -242,18 +244,32 @@ function pointChart(host, { x, y, points, label, about, reference = null, height
   y.domain ??= padded(extent(points.flatMap((p) => [p.low ?? p.value, p.high ?? p.value, reference ?? p.value])), 0.06);
   const { svg, sx, sy, margin } = frame(host, { width, height, left: 44, x, y, label });
   if (reference !== null) svg.append(vector("line", { class: "reference", x1: margin.left, x2: width - margin.right, y1: sy(reference), y2: sy(reference) }));
-  const taken = [];
+  const boxes = points.map((point) => [sx(point.x) - 6, sy(point.value) - 6, 12, 12]);
+  const labels = vector("g");
   for (const point of points) {
     const group = vector("g", { ...colour(point.method), "data-method": point.method });
     if (point.low !== null && point.high !== null) group.append(vector("line", { class: "whisker", x1: sx(point.x), x2: sx(point.x), y1: sy(point.low), y2: sy(point.high) }));
     group.append(vector("circle", { class: "dot", cx: sx(point.x), cy: sy(point.value), r: 4.6 }));
-    const name = nameOf(point), end = sx(point.x) + 9 + name.length * 6 > width;
-    let at = sy(point.value) + 4;
-    while (taken.some(([tx, ty]) => Math.abs(tx - sx(point.x)) < 110 && Math.abs(ty - at) < 12)) at += 12;
-    taken.push([sx(point.x), at]);
-    group.append(vector("text", { class: "row-name", x: sx(point.x) + (end ? -9 : 9), y: at, "text-anchor": end ? "end" : "start" }, name));
+    const name = nameOf(point), text = new Set(points.map((p) => p.method)).size > 1 ? name : point.label || name;
+    const place = freePlace(boxes, sx(point.x), sy(point.value), text.length * 6.3, width, margin.left);
+    if (place) labels.append(vector("text", { class: "row-name", ...place }, text));
     group.addEventListener("pointermove", (event) => tip(event, element("b", {}, name), ...about(point).map((line) => element("div", {}, line))));
     group.addEventListener("pointerleave", hideTip);
     svg.append(group);
   }
+  svg.append(labels);
+}
+
+/* Where a name beside a point meets no other name or point; nothing where it would: the tip still has it. */
+function freePlace(boxes, x, y, wide, width, left) {
+  for (const [dx, dy, anchor] of [[9, 4, "start"], [-9, 4, "end"], [9, -9, "start"], [-9, -9, "end"], [9, 17, "start"], [-9, 17, "end"]]) {
+    const box = [anchor === "start" ? x + dx : x + dx - wide, y + dy - 10, wide, 12];
+    const inside = box[0] >= left && box[0] + wide <= width;
+    const free = boxes.every(([bx, by, bw, bh]) => box[0] > bx + bw || bx > box[0] + wide || box[1] > by + bh || by > box[1] + 12);
+    if (inside && free) {
+      boxes.push(box);
+      return { x: x + dx, y: y + dy, "text-anchor": anchor };
+    }
+  }
+  return null;
 }

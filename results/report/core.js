@@ -36,14 +36,14 @@ function titleOf(method) {
 }
 
 /* Attributes that give an element the colour of a method, as --k. */
-function colour(method, more = "") {
+function colour(method, more) {
   const known = METHODS.get(method)?.color ?? "#777777";
-  return { class: `k ${known === "#000000" ? "ink" : ""} ${more}`.trim(), style: `--c:${known}` };
+  return { class: `k ${known === "#000000" ? "ink" : ""} ${more ?? ""}`.trim(), style: `--c:${known}` };
 }
 
-function swatch(method, dash) {
+function swatch(method, dash, shade) {
   const line = vector("line", { x1: 1, x2: 21, y1: 5.5, y2: 5.5, "stroke-dasharray": dash ?? METHODS.get(method)?.dash });
-  return vector("svg", { ...colour(method, "swatch"), viewBox: "0 0 22 11", "aria-hidden": "true" }, line);
+  return vector("svg", { ...colour(method, `swatch ${shade ?? ""}`), viewBox: "0 0 22 11", "aria-hidden": "true" }, line);
 }
 
 /* Filters: names that are switched off, by kind. Whoever shows something asks `shown` and draws again when told. */

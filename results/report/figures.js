@@ -123,20 +123,20 @@ function specLines(rows, benchmark) {
   });
   const all = series.flatMap((line) => line.points.map((point) => point[1])).filter((value) => value !== null);
   const top = benchmark.score === "success" ? 100 : Math.max(1000, ...all);
-  const draw = (host) => lineChart(host, { x: { ...x }, y: { domain: [Math.min(0, ...all), top] }, series, marks: trainedOf(rows[0]).map((entry) => entry.specs.map((spec) => spec[0])), label: `${benchmark.name}: ${score} against ${x.label}`, height: 290 });
+  const draw = (host) => lineChart(host, { x: { ...x }, y: { label: score, domain: [Math.min(0, ...all), top] }, series, marks: trainedOf(rows[0]).map((entry) => entry.specs.map((spec) => spec[0])), label: `${benchmark.name}: ${score} against ${x.label}`, height: 290 });
   const data = () => [[x.label, ...series.map(nameOf)], everywhere.map((at, n) => [number(at), ...series.map((line) => number(line.points[n][1], 1))])];
   const node = figure(caption(rows[0]), draw, { data });
-  node.insertBefore(legend(series, score), node.lastChild);
+  node.insertBefore(legend(series), node.lastChild);
   return node;
 }
 
 /* Names under a chart; pointing at one brings its line and its band out. */
-function legend(series, unit) {
+function legend(series) {
   const entries = series.map((line) => {
-    const entry = element("span", { tabindex: series.length > 1 ? 0 : null }, swatch(line.method, line.dash), nameOf(line));
+    const entry = element("span", { tabindex: series.length > 1 ? 0 : null }, swatch(line.method, line.dash, line.shade), nameOf(line));
     const focus = (on) => () => {
       for (const group of entry.closest("figure").querySelectorAll("g[data-method]")) {
-        const own = group.dataset.method === line.method;
+        const own = group.dataset.line === nameOf(line);
         group.classList.toggle("faded", on && !own);
         for (const band of group.querySelectorAll(".band")) band.setAttribute("visibility", own && on ? "visible" : series.length > 4 ? "hidden" : "visible");
       }
@@ -145,7 +145,7 @@ function legend(series, unit) {
     for (const name of ["pointerleave", "blur"]) entry.addEventListener(name, focus(false));
     return entry;
   });
-  return element("div", { class: "legend" }, ...entries, unit ? element("span", {}, `vertical: ${unit}`) : null);
+  return element("div", { class: "legend" }, ...entries);
 }
 
 function specMaps(rows, benchmark) {
@@ -183,10 +183,10 @@ function ablationFigure(rows) {
   const values = series.flatMap((line) => line.points.map((point) => point[0]));
   const log = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 8;
   const all = series.flatMap((line) => line.points.flatMap((point) => point.slice(1))).filter((value) => value !== null);
-  const draw = (host) => lineChart(host, { x: { label: names[0], log }, y: { domain: padded([Math.min(...all), Math.max(...all)], 0.08) }, series, label, height: 270 });
+  const draw = (host) => lineChart(host, { x: { label: names[0], log }, y: { label: SCORE[rows[0].metric], domain: padded([Math.min(...all), Math.max(...all)], 0.08) }, series, label, height: 270 });
   const data = () => [[names[0], ...series.map(nameOf)], [...new Set(values)].sort((a, b) => a - b).map((at) => [number(at), ...series.map((line) => number(line.points.find((p) => p[0] === at)?.[1], 1))])];
   const node = figure(caption(rows[0]), draw, { data });
-  node.insertBefore(legend(series, SCORE[rows[0].metric]), node.lastChild);
+  node.insertBefore(legend(series), node.lastChild);
   return node;
 }
 
@@ -196,10 +196,20 @@ function trainingFigure(rows) {
   const expert = rows[0].method === "expert";
   const positive = rows.every((line) => line.points.every((point) => point[1] > 0));
   const x = { label: expert ? "updates of the experts" : "epochs" };
-  const draw = (host) => lineChart(host, { x: { ...x }, y: { log: positive && metricIs !== "return" }, series: rows.sort(byMethod), label: `${rows[0].benchmark}: ${metricIs} against ${x.label}` });
+  const metric = rows[0].metric, series = shaded(rows.sort(byMethod));
+  const draw = (host) => lineChart(host, { x: { ...x }, y: { label: metric, log: positive && !SCORE[metric] }, series, label: `${rows[0].benchmark}: ${metric} against ${x.label}` });
   const node = figure(caption(rows[0]), draw);
-  node.append(legend(rows, metricIs));
+  node.append(legend(series));
   return node;
+}
+
+/* Lines of one method in an order of their own, told apart by how dark they are. */
+function shaded(series) {
+  for (const lines of grouped(series, "method")) {
+    lines.sort((a, b) => a.label.localeCompare(b.label, "en", { numeric: true }));
+    lines.forEach((line, n) => { line.shade = lines.length > 1 ? `shade-${Math.round((4 * n) / (lines.length - 1))}` : ""; });
+  }
+  return grouped(series, "method").flatMap((lines) => lines.sort((a, b) => a.label.localeCompare(b.label, "en", { numeric: true })));
 }
 
 let metricIs = "loss";
@@ -231,7 +241,7 @@ function computeFigure(rows, all) {
   const points = rows.map((row) => ({ ...row, x: row.seconds / 60, value: row.mean, low: row.low_95, high: row.high_95 }));
   const label = `${rows[0].benchmark}: ${SCORE[rows[0].metric]} against minutes of one training`;
   const about = (row) => [...aboutRow(row).slice(0, 2), `${number(row.x, 1)} minutes on ${row.device}`, row.parameters ? `${number(row.parameters / 1e6, 2)} M parameters` : ""];
-  return figure(caption(rows[0]), (host) => pointChart(host, { x: { label: "minutes of one training", log: true }, y: {}, points, label, about }));
+  return figure(caption(rows[0]), (host) => pointChart(host, { x: { label: "minutes of one training", log: true }, y: { label: SCORE[rows[0].metric] }, points, label, about }));
 }
 
 function buildFigures() {

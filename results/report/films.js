@@ -69,8 +69,8 @@ class Player {
     this.sliders = element("div", { class: "track" });
     this.overview = element("figure", { class: "wide" });
     this.stages = element("div", { class: "stages" });
-    const bar = element("div", { class: "bar" }, this.entries.length > 1 ? this.choice : null, this.button, element("label", {}, "time ", this.clock));
-    const hint = element("p", { class: "hint" }, element("kbd", {}, "Space"), " plays and pauses, ", element("kbd", {}, "←"), " ", element("kbd", {}, "→"), " move the spec. The grey shape is the expert of the same spec from the same start; an arrow says how far it is out of view.", DATA.filmsLeftOut ? ` ${DATA.filmsLeftOut} more runs are filmed than fit this page.` : "");
+    const bar = element("div", { class: "bar" }, this.entries.length > 1 ? this.choice : null, this.button, element("span", {}, "time ", this.clock));
+    const hint = element("p", { class: "hint" }, element("kbd", {}, "Space"), " plays and pauses, ", element("kbd", {}, "←"), " ", element("kbd", {}, "→"), " move the spec. The grey shape is the expert of the same spec from the same start; an arrow says how far away it is when it is out of view.", DATA.filmsLeftOut ? ` ${DATA.filmsLeftOut} more runs are filmed than fit this page.` : "");
     this.box = element("div", { class: "film", tabindex: 0, role: "group", "aria-label": "Films of the policies", "aria-keyshortcuts": "Space ArrowLeft ArrowRight" }, bar, this.sliders, this.overview, this.stages, hint);
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.host.replaceChildren(this.box);
@@ -101,10 +101,9 @@ class Player {
     const variables = BENCHMARKS.get(this.entry.benchmark).variables;
     this.inputs = this.values.map((values, k) => {
       const output = element("output", {});
-      const input = element("input", { type: "range", min: 0, max: values.length - 1, step: 1, value: Math.floor(values.length * 0.7), "data-spec": k });
+      const input = element("input", { type: "range", min: 0, max: values.length - 1, step: 1, value: Math.floor(values.length * 0.7), id: `film-spec-${k}` });
       input.addEventListener("input", () => this.moved());
-      this.sliders.append();
-      return { input, output, label: element("label", {}, `${variables[k]?.label ?? "spec"} `, output, input) };
+      return { input, output, label: element("label", { for: `film-spec-${k}` }, `${variables[k]?.label ?? "spec"} `, output, input) };
     });
     this.sliders.replaceChildren(...this.inputs.map(({ label }) => label));
     this.read();
@@ -240,16 +239,21 @@ class Player {
     const scale = Math.min((height * 0.74) / size.height, (width * 0.9) / size.width);
     const middle = travels ? robot.reduce((sum, shape) => sum + (shape[0] + shape[2]) / 2, 0) / robot.length : size.middle;
     const floor = height * 0.86;
-    return { x: (x) => width / 2 + (x - middle) * scale, z: (z) => floor - (z - size.bottom) * scale, scale, left: middle - width / 2 / scale, right: middle + width / 2 / scale, grounded: skeleton.ground && size.bottom > -0.2 };
+    return { middle, x: (x) => width / 2 + (x - middle) * scale, z: (z) => floor - (z - size.bottom) * scale, scale, left: middle - width / 2 / scale, right: middle + width / 2 / scale, grounded: skeleton.ground && size.bottom > -0.2 };
   }
 
-  /* How large the robot is at the first frames of all specs. */
+  /* How large the expert is at the end of the films, over all specs but the tallest fifth: some start upside down. */
   size(entry) {
     const run = this.expert ?? entry.runs[0];
-    const shapes = run.at.flatMap((film, n) => (film === null ? [] : posed(entry.skeletons[entry.skeleton[n]], positionsAt(run, film, entry.joints, 0)).map((shape) => [shape, n])));
-    const ends = (k) => shapes.flatMap(([shape]) => [shape[k] - shape[4], shape[k] + shape[4], shape[k + 2] - shape[4], shape[k + 2] + shape[4]]);
-    const [x1, x2] = extent(ends(0)), [z1, z2] = extent(ends(1));
-    return { width: (x2 - x1) * 1.25, height: (z2 - Math.min(0, z1)) * 1.2, middle: (x1 + x2) / 2, bottom: Math.min(0, z1) };
+    const boxes = run.at.flatMap((film, n) => {
+      if (film === null) return [];
+      const shapes = posed(entry.skeletons[entry.skeleton[n]], positionsAt(run, film, entry.joints, run.frames - 1));
+      const ends = (k) => extent(shapes.flatMap((shape) => [shape[k], shape[k + 2]].flatMap((at) => [at - shape[4], at + shape[4]])));
+      return [[...ends(0), ...ends(1)]];
+    });
+    const usual = (values) => values.sort((a, b) => a - b)[Math.floor((values.length - 1) * 0.8)];
+    const bottom = Math.min(0, -usual(boxes.map((box) => -box[2])));
+    return { width: usual(boxes.map((box) => box[1] - box[0])) * 1.35, height: (usual(boxes.map((box) => box[3])) - bottom) * 1.15, middle: usual(boxes.map((box) => (box[0] + box[1]) / 2)), bottom };
   }
 
   ground(pen, view, inks, width) {
@@ -262,7 +266,7 @@ class Player {
     pen.stroke();
     pen.font = "10px system-ui, sans-serif";
     pen.textAlign = "center";
-    for (let metre = Math.ceil(view.left); metre <= view.right; metre++) {
+    for (let metre = Math.ceil(view.left + 16 / view.scale); metre <= view.right - 16 / view.scale; metre++) {
       pen.beginPath();
       pen.moveTo(view.x(metre), view.z(0));
       pen.lineTo(view.x(metre), view.z(0) + 5);
@@ -274,9 +278,8 @@ class Player {
   ghost(pen, shapes, view, inks, width) {
     for (const shape of shapes) capsule(pen, shape, view, inks.ghost, 0.38);
     const middle = shapes.reduce((sum, shape) => sum + (shape[0] + shape[2]) / 2, 0) / shapes.length;
-    const ahead = middle > view.right, behind = middle < view.left;
-    if (!ahead && !behind) return;
-    const away = ahead ? middle - view.right : view.left - middle;
+    const away = Math.abs(middle - view.middle), ahead = middle > view.middle;
+    if (middle < view.right && middle > view.left) return;
     pen.fillStyle = inks.text;
     pen.font = "11px system-ui, sans-serif";
     pen.textAlign = ahead ? "right" : "left";
@@ -291,7 +294,7 @@ class Player {
     for (let frame = 1; frame <= Math.min(this.time, run.frames - 1); frame++) {
       pen.globalAlpha = 0.75;
       const tall = (rewards[film * run.frames + frame] / 255) * height * 0.045;
-      pen.fillRect((frame - 1) * each, height - tall, each + 0.5, tall);
+      pen.fillRect((frame - 1) * each, height - tall, each - 0.4, tall);
     }
     pen.globalAlpha = 1;
   }

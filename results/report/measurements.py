@@ -20,7 +20,7 @@ _EXPERIMENTS = """
     FROM experiments LEFT JOIN runs USING (run)
         LEFT JOIN (SELECT run, count(*) AS rolled_out FROM episodes GROUP BY run) USING (run)
     GROUP BY experiment
-    ORDER BY experiment
+    ORDER BY cells > 1, methods DESC, experiment
 """
 _CELLS = "SELECT run, cell FROM experiments WHERE experiment = $experiment ORDER BY ALL"
 _STANDINGS = """
@@ -68,7 +68,10 @@ _FAILURES = """
 
 
 def experiments(store: ResultStore, only: str | None) -> list[Row]:
-    """One row per experiment (or that one), with what it consists of. ResultsError where there is none, or not that."""
+    """One row per experiment (or that one), with what it consists of; those with a grid last, more methods first.
+
+    Raises ResultsError where there is none, or not that one.
+    """
     rows = store.table(_EXPERIMENTS).to_pylist()
     known = [row["experiment"] for row in rows]
     if only is not None and only not in known:

@@ -16,7 +16,8 @@ from results.table_files import titles
 
 _COUNTED = """
     SELECT (SELECT count(*) FROM runs) AS runs, (SELECT count(*) FROM episodes) AS episodes,
-        (SELECT count(DISTINCT benchmark) FROM runs) AS benchmarks, (SELECT count(DISTINCT method) FROM runs) AS methods,
+        (SELECT count(DISTINCT benchmark) FROM runs) AS benchmarks,
+        (SELECT count(DISTINCT method) FROM runs) AS methods,
         sum(seconds ORDER BY artifact) AS seconds, min(started) AS first, max(started) AS last
     FROM provenance
 """
@@ -64,8 +65,8 @@ def leaderboard(rows: Sequence[Row], names: Titles) -> str:
         filters=[_names(row) for row in rows],
         titles=names,
         note="Mean: success in % on benchmarks that are judged by it, return on the others, over a spec’s episodes, "
-        "then test specs, then splits, with a 95 % bootstrap interval that draws splits, seeds and specs again. Share: of "
-        "the experts’ own mean. Headroom: (method − nearest) / (expert − nearest). Minutes: of one training.",
+        "then test specs, then splits, with a 95 % bootstrap interval that draws splits, seeds and specs again. "
+        "Share: of the experts’ own mean. Headroom: (method − nearest) / (expert − nearest). Minutes: of one training.",
     )
 
 
@@ -122,8 +123,7 @@ def _subjects() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
 
 def _benchmarks_of(name: str) -> set[str]:
     rows = [row for row in paper().to_pylist() if row["table"] == name]
-    known = {row["benchmark"] for row in rows if row["benchmark"]}
-    return known if known else {benchmark for row in rows for benchmark in [row["benchmark"]] if benchmark}
+    return {row["benchmark"] for row in rows if row["benchmark"]}
 
 
 def experiments_table(experiments: Sequence[Row]) -> str:
