@@ -3,7 +3,8 @@
     Path("report.html").write_bytes(build(ResultStore("runs/results")))
 
 The page is put together from the files beside this one: page.html, page.css and the .js files. The same rows give the
-same bytes. `measurements` asks the store, `filming` packs trajectories, `markup` writes tables, `sections` the page.
+same bytes. `measurements` asks the store, `filming` packs trajectories, `markup` writes tables, `parts` the text around
+them, `page` all of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from results.problems import ResultsError
 from results.report.page import assemble
 from results.result_store import ResultStore
+from results.snapshot import Snapshot
 
 __all__ = ["LARGEST_BYTES", "build"]
 
@@ -23,7 +25,8 @@ def build(store: ResultStore, experiment: str | None = None) -> bytes:
 
     Raises ResultsError for an unknown experiment, where nothing was measured, and where the page would be too large.
     """
-    page = assemble(store, experiment).encode()
+    with Snapshot(store) as snapshot:
+        page = assemble(snapshot, experiment).encode()
     if len(page) > LARGEST_BYTES:
         raise ResultsError(
             f"the report would have {len(page) / 1e6:.1f} MB, more than {LARGEST_BYTES / 1e6:.0f}: "

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from results.problems import ResultsError, unknown
 from results.result_store import ResultStore
-from results.training_specs import training_specs
 
 Row = dict[str, Any]
 
@@ -160,8 +161,11 @@ def _series(rows: Sequence[Row], experiment: str, point: Any, *more: str) -> lis
     return list(found.values())
 
 
-def trained(store: ResultStore, experiment: str) -> list[Row]:
-    """Training specs of each split: benchmark, split and `specs` (coordinates). Splits of other sizes stand apart."""
+def trained(store: ResultStore, experiment: str, known: pd.DataFrame) -> list[Row]:
+    """Training specs of each split: benchmark, split and `specs` (coordinates). Splits of other sizes stand apart.
+
+    known: those of every run, from `results.training_specs`.
+    """
     rows = store.table(
         "SELECT run, benchmark, split_seed, train_specs FROM runs JOIN experiments USING (run) "
         "WHERE experiment = $experiment ORDER BY ALL",
@@ -169,7 +173,7 @@ def trained(store: ResultStore, experiment: str) -> list[Row]:
     ).to_pylist()
     by_run = {row["run"]: row for row in rows}
     found: dict[tuple[str, int, int], dict[int, list[float]]] = {}
-    for row in training_specs(store).itertuples():
+    for row in known.itertuples():
         run = by_run.get(row.run)
         if run is not None:
             key = (run["benchmark"], run["split_seed"] or 0, run["train_specs"])

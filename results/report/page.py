@@ -10,9 +10,11 @@ from typing import Any
 
 from results.figures.panels import axis_label
 from results.figures.style import styles
-from results.report import measurements, sections
+from results.report import measurements
+from results.report import parts as html
 from results.report.filming import films
 from results.result_store import ResultStore
+from results.training_specs import training_specs
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("core.js", "charts.js", "figures.js", "films.js")
@@ -30,6 +32,7 @@ def assemble(store: ResultStore, only: str | None) -> str:
     methods, benchmarks = measurements.dimensions(store)
     titles = {name: style.title for name, style in styles(store).items()}
     filmed, left_out = films(store, names)
+    known = training_specs(store)
     swept = [row["experiment"] for row in experiments if row["cells"] > 1]
     data = {
         "methods": _methods(methods, store),
@@ -38,7 +41,7 @@ def assemble(store: ResultStore, only: str | None) -> str:
         "standings": standings,
         "paper": _paper(store),
         "specs": [row for name in names for row in measurements.spec_series(store, name)],
-        "trained": [row for name in names for row in measurements.trained(store, name)],
+        "trained": [row for name in names for row in measurements.trained(store, name, known)],
         "curves": [row for name in names for row in measurements.curve_series(store, name)],
         "films": filmed,
         "filmsLeftOut": left_out,
@@ -46,13 +49,13 @@ def assemble(store: ResultStore, only: str | None) -> str:
     measured = {name: {row["benchmark"] for row in standings if row["experiment"] == name} for name in names}
     parts = {
         "title": f"Report: {escape(only)}" if only else "Report",
-        "glance": sections.glance(store, experiments),
-        "experiments": sections.experiments_table(experiments),
-        "leaderboard": sections.leaderboard([row for row in standings if row["experiment"] not in swept], titles),
-        "paper": sections.beside_the_paper(store, experiments, measured, titles),
-        "cost": sections.cost(store, standings, titles),
-        "provenance": sections.provenance(store),
-        "failures": sections.failures(store),
+        "glance": html.glance(store, experiments),
+        "experiments": html.experiments_table(experiments),
+        "leaderboard": html.leaderboard([row for row in standings if row["experiment"] not in swept], titles),
+        "paper": html.beside_the_paper(store, experiments, measured, titles),
+        "cost": html.cost(store, standings, titles),
+        "provenance": html.provenance(store),
+        "failures": html.failures(store),
         "style": (_FOLDER / "page.css").read_text(),
         "scripts": "\n".join((_FOLDER / name).read_text() for name in _SCRIPTS),
         "data": _embedded(data),
