@@ -9,8 +9,11 @@ them, `page` all of it.
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
+
 from results.problems import ResultsError
-from results.report.page import assemble
+from results.publish import publish
+from results.report import measurements
 from results.result_store import ResultStore
 from results.snapshot import Snapshot
 
@@ -23,10 +26,19 @@ LARGEST_BYTES = 10_000_000
 def build(store: ResultStore, experiment: str | None = None) -> bytes:
     """The report of one experiment or of everything in `store`, as UTF-8.
 
-    Raises ResultsError for an unknown experiment, where nothing was measured, and where the page would be too large.
+    Raises ResultsError for an unknown experiment, for one without a finished run, where nothing was measured, and where
+    the page would be too large.
     """
-    with Snapshot(store) as snapshot:
-        page = assemble(snapshot, experiment).encode()
+    from results.report.page import assemble  # with the colours of the figures comes matplotlib
+
+    failed = measurements.failures(store, experiment)
+    title = f"Report: {experiment}" if experiment else "Report"
+    with TemporaryDirectory() as folder:
+        if experiment is not None:  # its rows, and the provenance of these
+            store, whole = ResultStore(folder), store
+            publish(whole, experiment, store)
+        with Snapshot(store) as snapshot:
+            page = assemble(snapshot, failed, title).encode()
     if len(page) > LARGEST_BYTES:
         raise ResultsError(
             f"the report would have {len(page) / 1e6:.1f} MB, more than {LARGEST_BYTES / 1e6:.0f}: "

@@ -90,7 +90,8 @@ function lineChart(host, { x, y, series, marks = [], label, height = 250, bands 
     const group = vector("g", { ...colour(line.method, line.shade), "data-method": line.method, "data-line": nameOf(line) });
     for (const part of unbroken(line.points, 1)) {
       group.append(vector("path", { class: "line", "stroke-dasharray": line.dash ?? METHODS.get(line.method)?.dash, d: path(part.map((p) => [sx(p[0]), clip(p[1])])) }));
-      if (part.length === 1) group.append(vector("circle", { class: "dot", cx: sx(part[0][0]), cy: clip(part[0][1]), r: 2.6 }));
+      if (line.points.length < 12) group.append(...part.map((p) => vector("circle", { class: "dot", cx: sx(p[0]), cy: clip(p[1]), r: 2.8 })));
+      else if (part.length === 1) group.append(vector("circle", { class: "dot", cx: sx(part[0][0]), cy: clip(part[0][1]), r: 2.6 }));
     }
     svg.append(group);
   }
@@ -176,19 +177,20 @@ function nameOf(line) {
 function rowChart(host, { x, rows, reference = null, label, about = () => [] }) {
   const width = Math.max(260, Math.floor(host.clientWidth || 400));
   const names = rows.map((row) => nameOf(row));
-  const left = Math.min(width * 0.42, 14 + 6.7 * Math.max(...names.map((name) => name.length)));
-  const step = 24, height = rows.length * step + 50;
+  const wanted = 14 + 6.7 * Math.max(...names.map((name) => name.length));
+  const above = wanted > width * 0.45, left = above ? 8 : wanted; // names that are too long stand above their rows
+  const step = above ? 38 : 24, height = rows.length * step + 50;
   x.domain ??= padded(extent(rows.flatMap((row) => [row.value, row.low, row.high, row.open, reference])), 0.04);
   const y = { domain: [rows.length, 0], hidden: true };
   const { svg, sx, margin, bottom } = frame(host, { width, height, left, x, y, label });
   for (const tick of sx.ticks) svg.append(vector("line", { class: "gridline", x1: sx(tick), x2: sx(tick), y1: margin.top, y2: bottom }));
   if (reference !== null) svg.append(vector("line", { class: "reference", x1: sx(reference), x2: sx(reference), y1: margin.top, y2: bottom }));
   rows.forEach((row, n) => {
-    const at = margin.top + (n + 0.5) * step;
+    const at = margin.top + (n + (above ? 0.72 : 0.5)) * step;
     const group = vector("g", { ...colour(row.method), "data-method": row.method });
-    const name = names[n].length * 6.7 > left ? `${names[n].slice(0, Math.floor(left / 6.7) - 1)}…` : names[n];
-    group.append(vector("rect", { x: 0, y: at - step / 2, width, height: step, fill: "transparent" }));
-    group.append(vector("text", { class: "row-name", x: left - 8, y: at + 4, "text-anchor": "end" }, name));
+    group.append(vector("rect", { x: 0, y: margin.top + n * step, width, height: step, fill: "transparent" }));
+    const place = above ? { x: left, y: at - 12 } : { x: left - 8, y: at + 4, "text-anchor": "end" };
+    group.append(vector("text", { class: "row-name", ...place }, names[n]));
     const ends = row.open !== undefined ? [row.value, row.open] : [row.low, row.high];
     if (ends.every((end) => end !== null)) group.append(vector("line", { class: "whisker", x1: sx(ends[0]), x2: sx(ends[1]), y1: at, y2: at }));
     if (row.open !== undefined && row.open !== null) group.append(vector("circle", { class: "dot open", cx: sx(row.open), cy: at, r: 4.2 }));

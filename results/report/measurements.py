@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.problems import ResultsError, unknown
+from results.problems import ResultsError
 from results.result_store import ResultStore
 
 Row = dict[str, Any]
@@ -36,7 +36,8 @@ _SPECS = """
         WHERE experiment = $experiment
     )
     SELECT benchmark, method, cell, spec, role, avg(value ORDER BY run, episode) AS mean,
-        stddev_samp(value ORDER BY run, episode) AS deviation, count(*) AS episodes
+        stddev_samp(value ORDER BY run, episode)
+            / CASE headline(benchmark) WHEN 'success' THEN sqrt(count(*)) ELSE 1 END AS deviation
     FROM measured
     GROUP BY benchmark, method, cell, spec, role
     ORDER BY ALL
@@ -64,20 +65,19 @@ _COMMITS = """
 """
 _FAILURES = """
     SELECT coalesce(label, artifact) AS what, kind, started, error, coalesce(len(runs), 0) AS waiting
-    FROM provenance WHERE status = 'failed' ORDER BY started, artifact
+    FROM provenance
+    WHERE status = 'failed' AND ($experiment IS NULL OR list_has_any(runs, (
+        SELECT list(run) FROM experiments WHERE experiment = $experiment)))
+    ORDER BY started, artifact
 """
 
 
-def experiments(store: ResultStore, only: str | None) -> list[Row]:
-    """One row per experiment (or that one), with what it consists of; those with a grid last, more methods first.
+def experiments(store: ResultStore) -> list[Row]:
+    """One row per experiment, with what it consists of; those with a grid last, more methods first.
 
-    Raises ResultsError where there is none, or not that one.
+    Raises ResultsError where none has a finished run.
     """
-    rows = store.table(_EXPERIMENTS).to_pylist()
-    known = [row["experiment"] for row in rows]
-    if only is not None and only not in known:
-        raise unknown("experiment", only, known)
-    rows = [row for row in rows if only in (None, row["experiment"]) and row["runs"]]
+    rows = [row for row in store.table(_EXPERIMENTS).to_pylist() if row["runs"]]
     if not rows:
         raise ResultsError(
             f"no experiment in {store.root} has a finished run: there is nothing to report. Make some: "
@@ -133,7 +133,10 @@ def _common(of_runs: Sequence[Row]) -> Row:
 
 
 def spec_series(store: ResultStore, experiment: str) -> list[Row]:
-    """One row per benchmark, method and cell: `points` [coordinates, role, mean, deviation], in the specs' order."""
+    """One row per benchmark, method and cell: `points` [coordinates, role, mean, deviation], in the specs' order.
+
+    The deviation is that of the episodes' returns; of success rates, it is their standard error.
+    """
     return _series(
         store.table(_SPECS, experiment=experiment).to_pylist(),
         experiment,
@@ -207,9 +210,9 @@ def packages(store: ResultStore) -> list[Row]:
     ]
 
 
-def failures(store: ResultStore) -> list[Row]:
-    """What could not be made: label, kind, when, traceback, and how many runs wait for it."""
-    return store.table(_FAILURES).to_pylist()
+def failures(store: ResultStore, experiment: str | None) -> list[Row]:
+    """What could not be made (of an experiment, or at all): label, kind, when, traceback, how many runs wait for it."""
+    return store.table(_FAILURES, experiment=experiment).to_pylist()
 
 
 def dimensions(store: ResultStore) -> tuple[list[Row], list[Row]]:

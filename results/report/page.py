@@ -24,9 +24,9 @@ _DASHES = {"-": "", "--": "6 3", "-.": "6 2 1.5 2", ":": "1.5 2.5"}
 Row = dict[str, Any]
 
 
-def assemble(store: ResultStore, only: str | None) -> str:
-    """The report as HTML; see `results.report.build`."""
-    experiments = measurements.experiments(store, only)
+def assemble(store: ResultStore, failed: Sequence[Row], title: str) -> str:
+    """The report of everything in `store` as HTML, with what `failed`; see `results.report.build`."""
+    experiments = measurements.experiments(store)
     names = [row["experiment"] for row in experiments]
     standings = [row for name in names for row in measurements.standings(store, name)]
     methods, benchmarks = measurements.dimensions(store)
@@ -48,14 +48,14 @@ def assemble(store: ResultStore, only: str | None) -> str:
     }
     measured = {name: {row["benchmark"] for row in standings if row["experiment"] == name} for name in names}
     parts = {
-        "title": f"Report: {escape(only)}" if only else "Report",
+        "title": escape(title),
         "glance": html.glance(store, experiments),
         "experiments": html.experiments_table(experiments),
         "leaderboard": html.leaderboard([row for row in standings if row["experiment"] not in swept], titles),
         "paper": html.beside_the_paper(store, experiments, measured, titles),
         "cost": html.cost(store, standings, titles),
         "provenance": html.provenance(store),
-        "failures": html.failures(store),
+        "failures": html.failures(failed),
         "style": (_FOLDER / "page.css").read_text(),
         "scripts": "\n".join((_FOLDER / name).read_text() for name in _SCRIPTS),
         "data": _embedded(data),

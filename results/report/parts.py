@@ -200,9 +200,8 @@ def provenance(store: ResultStore) -> str:
     )
 
 
-def failures(store: ResultStore) -> str:
+def failures(found: Sequence[Row]) -> str:
     """What could not be made, with its traceback."""
-    found = measurements.failures(store)
     if not found:
         return "<p>None: every artifact that is listed here was made.</p>"
     items = "".join(

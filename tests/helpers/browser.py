@@ -20,9 +20,7 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.fail(
-            "no Chromium here: `make browser` installs Debian's; without apt-get, install it or Chrome"
-        )
+        pytest.fail("no Chromium here: `make browser` installs Debian's; without apt-get, install it or Chrome")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)

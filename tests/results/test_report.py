@@ -348,7 +348,10 @@ def test_the_same_rows_give_the_same_bytes_in_another_process(storage, tmp_path)
     subprocess.run(
         [sys.executable, "-m", "results", *words], check=True, env=environment, cwd=ROOT, capture_output=True
     )
-    assert out.read_bytes() == build(ResultStore(storage / "results"), "filmed")
+    page = out.read_bytes()
+    assert page == build(ResultStore(storage / "results"), "filmed")
+    assert b'"experiments":[{"name":"filmed"' in page and b"table1-laptop" not in page
+    assert b"uvfa split 9" not in page, "a failure of others"
 
 
 def test_without_films_it_says_how_to_make_some(browser, store, tmp_path):
@@ -376,4 +379,6 @@ def test_mistakes_are_plain_messages(store, tmp_path):
     assert "has a finished run: there is nothing to report. Make some: python -m orchestrator" in answer()
     fill(store, [run_row("r")], episode_rows("r", 0, [1.0]))
     assert "unknown experiment 'planed'. Did you mean 'planned'?" in answer("--experiment", "planed")
+    store.write("experiments", "other", [asked("other", "never")])
+    assert "experiment other has no finished run" in answer("--experiment", "other")
     assert "cannot write" in answer("-o", str(tmp_path / "no" / "folder" / "r.html"))
