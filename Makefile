@@ -7,10 +7,11 @@ LIBRARIES := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null;
 VULKAN := $(if $(filter libvulkan.so.1,$(LIBRARIES)),,libvulkan1)
 # Films are drawn without a display by EGL, on a machine without a GPU by Mesa's software driver.
 DRAWING := $(if $(and $(filter libEGL.so.1,$(LIBRARIES)),$(filter libGL.so.1,$(LIBRARIES)),$(wildcard /usr/lib/*/dri/swrast_dri.so)),,libegl1 libgl1 libgl1-mesa-dri)
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 APT := $(shell command -v apt-get)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: setup quickstart test lint types lock clean
+.PHONY: setup quickstart test lint types browser lock clean
 
 setup: $(VENV)/.ready
 
@@ -60,7 +61,19 @@ $(VENV)/triton/.ready: $(VENV)/.ready
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.9.0
 	@touch $@
 
-test: setup lint types $(VENV)/triton/.ready
+# The tests open the report in a browser.
+browser:
+ifeq ($(CHROMIUM),)
+ifneq ($(APT),)
+	@echo "Installing Chromium, in which the tests open the report …"
+	@$(SUDO) apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || { \
+	  echo "apt-get could not install chromium. Install it as root, then run make again."; exit 2; }
+else
+	@echo "Chromium is missing and there is no apt-get: the tests of the report fail until Chromium or Chrome is installed."
+endif
+endif
+
+test: setup lint types browser $(VENV)/triton/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 clean:

@@ -45,6 +45,10 @@ PARTS: dict[str, Part] = {
     "failed": Part("orchestrator.watching", "Show what failed, and why.", "failed"),
     "cost": Part("orchestrator.watching", "Show the hours behind what is stored, and their price.", "cost"),
     "cancel": Part("orchestrator.watching", "Ask the sweeps of a storage to end.", "cancel"),
+    "report": Part(
+        "results.__main__", "Write everything that was measured to one page that opens offline.", "report_app"
+    ),
+    "trajectories": Part("orchestrator.trajectories", "Record the policies of an experiment, for the report to play."),
     "export": Part("orchestrator.export", "Write a generated policy, or a generator, to take away: ONNX, safetensors."),
     "film": Part("orchestrator.film", "Film policies side by side: mp4, or a strip of frames."),
 }

@@ -12,6 +12,7 @@ import typer
 from results.problems import ResultsError
 
 app = typer.Typer(
+report_app = typer.Typer(  # `hypogen report` is short for `hypogen results report`
     help="Tables and queries over what was measured.",
     no_args_is_help=True,
     add_completion=False,
@@ -22,6 +23,9 @@ app = typer.Typer(
 Storage = Annotated[str, typer.Option(envvar="HYPOGEN_STORAGE", help="The place that the sweep was given.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
 Latex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular (booktabs).")]
+All = Annotated[
+    bool, typer.Option("--all", help="Every column, however wide, and of the paper's tables every row of the paper.")
+]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma separated values, with every digit.")]
 
 
@@ -47,20 +51,25 @@ def query(
 def table(
     name: Annotated[str, typer.Argument(help="One of those that `tables` lists.")],
     experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
     storage: Storage = "runs",
+    everything: All = False,
     markdown: Markdown = False,
     latex: Latex = False,
     csv: Csv = False,
 ) -> None:
-    """Print one table, as aligned text."""
+    """Print one table of what was measured, in lines of 100 characters."""
     with _plain_errors():
         output = _format(markdown, latex, csv)
         from results import check_table
         from results.catalogue import render
+        from results.fitting import WIDTH
         from results.result_store import open_results
 
         check_table(name)
-        _print(render(name, open_results(storage), experiment=experiment, format=output))
+        store, width = open_results(storage), None if everything else WIDTH
+        chosen = {"experiment": experiment, "benchmark": benchmark}
+        _print(render(name, store, **chosen, format=output, measured=not everything, width=width))
 
 
 @app.command()
@@ -74,6 +83,7 @@ def compare(
         typer.Option("--own-training", help="Each by its own epochs, batch, learning rate and noise on the specs."),
     ] = False,
     storage: Storage = "runs",
+    everything: All = False,
     markdown: Markdown = False,
     latex: Latex = False,
     csv: Csv = False,
@@ -82,12 +92,14 @@ def compare(
     with _plain_errors():
         output = _format(markdown, latex, csv)
         from results.catalogue import compare as compared
+        from results.fitting import fitted
         from results.formats import formatted
         from results.result_store import open_results
 
         store = open_results(storage)
         scope = {"benchmark": benchmark, "experiment": experiment}
-        _print(formatted(compared(method_a, method_b, store, **scope, own_training=own_training), output))
+        answer = compared(method_a, method_b, store, **scope, own_training=own_training)
+        _print(formatted(answer if everything or output != "text" else fitted(answer), output))
 
 
 @app.command()
@@ -143,6 +155,28 @@ def figures() -> None:
     from results.figures import FIGURES
 
     _print("".join(f"{name:<11}  {entry.title}\n" for name, entry in FIGURES.items()))
+
+
+@report_app.command()
+@app.command()
+def report(
+    experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
+    storage: Storage = "runs",
+    out: Annotated[str, typer.Option("--out", "-o", help="File to write.")] = "report.html",
+) -> None:
+    """Write everything that was measured to one HTML file, which opens in any browser, without a network."""
+    with _plain_errors():
+        from pathlib import Path
+
+        from results.report import build
+        from results.result_store import open_results
+
+        page = build(open_results(storage), experiment)
+        try:
+            Path(out).write_bytes(page)
+        except OSError as error:
+            raise ResultsError(f"cannot write {out}: {error.strerror}") from error
+        _print(f"{out}: {len(page) / 1e6:.1f} MB\n")
 
 
 def _format(markdown: bool, latex: bool, csv: bool) -> str:

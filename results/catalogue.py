@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from results.fitting import fitted
 from results.formats import Grid, formatted
+from results.latex_layout import paper_layout
 from results.presentation import presented
 from results.problems import ResultsError, unknown
 from results.result_store import ResultStore
@@ -20,23 +22,66 @@ if TYPE_CHECKING:
 _COMPARISON = Path(__file__).with_name("comparison.sql")
 
 
-def render(name: str, store: ResultStore, *, experiment: str | None = None, format: str = "text") -> str:
+def render(
+    name: str,
+    store: ResultStore,
+    *,
+    experiment: str | None = None,
+    benchmark: str | None = None,
+    format: str = "text",
+    measured: bool = False,
+    width: int | None = None,
+) -> str:
     """The table `name` of `store`, of one experiment or of everything in it, in one of formats.FORMATS.
 
-    A table without rows has a header and says so; a table of the paper has the paper's rows at least. Raises
-    ResultsError for an unknown table, experiment or format.
+    LaTeX has the paper's layout where there is one row per method and benchmark; text fits `width` characters, if
+    given. A table without rows has a header and says so; a table of the paper has the paper's rows at least, unless
+    `measured`.
+    Raises ResultsError for an unknown table, experiment, benchmark or format.
     """
-    return formatted(grid(name, store, experiment=experiment), format)
+    table = grid(name, store, experiment=experiment, benchmark=benchmark, measured=measured)
+    if format == "latex":
+        return paper_layout(table, _titles(store))
+    return formatted(fitted(table, width) if format == "text" and width else table, format)
 
 
-def grid(name: str, store: ResultStore, *, experiment: str | None = None) -> Grid:
-    """The same table as values. Conditions that all rows share become notes; only settings that differ are shown."""
+def grid(
+    name: str,
+    store: ResultStore,
+    *,
+    experiment: str | None = None,
+    benchmark: str | None = None,
+    measured: bool = False,
+) -> Grid:
+    """The same table as values. Conditions that all rows share become notes; only settings that differ are shown.
+
+    benchmark: only its rows. measured: without rows that only the paper has; a note counts them where nothing is left.
+    """
     sql = statement(name)
     with store.connect() as connection:
         if experiment is not None:
             _require(connection, "experiment", experiment, "experiments")
+        if benchmark is not None:
+            _require(connection, "benchmark", benchmark, "benchmarks")
         asked = {"experiment": experiment}
-        return _answered(connection, sql, title_of(sql), asked, places=4 if name == "table4" else 2)
+        columns, rows = _rows(connection, sql, asked)
+    rows = [row for row in rows if benchmark in (None, row["benchmark"])]
+    notes = scope_of(sql)
+    if measured and "ours" in columns:
+        found = [row for row in rows if row["ours"] is not None]
+        notes += _unmeasured(len(rows) - len(found)) if not found else []
+        rows = found
+    return presented(columns, rows, _titled(title_of(sql), experiment), notes, places=4 if name == "table4" else 2)
+
+
+def _unmeasured(papers: int) -> list[str]:
+    return [f"Nothing measured here. The paper's own rows: {papers}; --all shows them."] if papers else []
+
+
+def _titles(store: ResultStore) -> dict[str, str]:
+    """Names of the methods for people."""
+    rows = store.table("SELECT method, title FROM methods").to_pylist()
+    return {row["method"]: row["title"] for row in rows}
 
 
 def compare(
@@ -66,7 +111,9 @@ def compare(
             _require(connection, "method", method, "runs")
         if a == b:
             raise ResultsError(f"{a} against itself says nothing: name two methods")
-        compared = _answered(connection, sql, f"{title_of(sql)}: {a} (a) against {b} (b)", asked)
+        columns, rows = _rows(connection, sql, asked)
+    title = _titled(f"{title_of(sql)}: {a} (a) against {b} (b)", experiment)
+    compared = presented(columns, rows, title, scope_of(sql))
     if not compared.rows:
         raise ResultsError(
             f"{a} and {b} cannot be compared: there is no split and test spec on which both were rolled out with the "
@@ -81,17 +128,19 @@ def plain_grid(answered: pa.Table) -> Grid:
     return Grid(answered.column_names, list(zip(*map(_values, answered.columns), strict=True)))
 
 
-def _answered(
-    connection: duckdb.DuckDBPyConnection, sql: str, title: str, parameters: Mapping[str, Any], places: int = 2
-) -> Grid:
+def _rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of an answer."""
     from results.database import answer
 
     answered = answer(connection, sql, parameters)
     values = zip(*map(_values, answered.columns), strict=True)
-    rows = [dict(zip(answered.column_names, row, strict=True)) for row in values]
-    experiment = parameters["experiment"]
-    whole_title = title + (f", experiment {experiment}" if experiment else "")
-    return presented(answered.column_names, rows, whole_title, scope_of(sql), places)
+    return answered.column_names, [dict(zip(answered.column_names, row, strict=True)) for row in values]
+
+
+def _titled(title: str, experiment: str | None) -> str:
+    return title + (f", experiment {experiment}" if experiment else "")
 
 
 def _require(connection: duckdb.DuckDBPyConnection, column: str, value: str, table: str) -> None:

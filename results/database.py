@@ -27,6 +27,7 @@ _TYPES = {str: "VARCHAR", int: "BIGINT", int | None: "BIGINT", bool: "BOOLEAN"}
 # The datasets are registered before this: pyarrow reads their files, DuckDB itself can then open none, local or remote,
 # to read or to write, and no statement can undo it. Replacement scans would resolve names to Python's own variables.
 _LOCK = """
+    SET enable_progress_bar = false;
     SET TimeZone = 'UTC';
     SET python_enable_replacements = false;
     SET temp_directory = '';

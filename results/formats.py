@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from results.problems import unknown
@@ -15,13 +17,21 @@ from results.problems import unknown
 
 @dataclass(frozen=True)
 class Grid:
-    """A table to print: rows of plain values under `columns`; `decimals` of a column, where it has a fixed number."""
+    """A table to print: rows of plain values under `columns`.
+
+    Attributes:
+        decimals: Of a column, where it has a fixed number.
+        widths: Characters of a column of text, where its cells go over several lines.
+        metric: What all rows measure, where they have one metric and no column says so.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str = ""
     notes: Sequence[str] = ()
     decimals: Mapping[str, int] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
+    metric: str = ""
 
     @property
     def texts(self) -> list[list[str]]:
@@ -60,7 +70,13 @@ def as_text(value: object, decimals: int | None = None) -> str:
 def text(grid: Grid) -> str:
     """Columns aligned by spaces, numbers on the right."""
     cells = [[" ".join(cell.split()) for cell in row] for row in grid.texts]
-    widths = [max(map(len, column)) for column in zip(grid.columns, *cells, strict=True)]
+    lines_of = [
+        [_broken(cell, grid.widths.get(name)) for name, cell in zip(grid.columns, row, strict=True)] for row in cells
+    ]
+    widths = [
+        max([len(name), *(len(part) for row in lines_of for part in row[number])])
+        for number, name in enumerate(grid.columns)
+    ]
     pads = [str.rjust if numeric else str.ljust for numeric in grid.numeric]
 
     def line(row: Sequence[str]) -> str:
@@ -68,7 +84,13 @@ def text(grid: Grid) -> str:
 
     above = [*([grid.title] if grid.title else []), *grid.notes]
     lines = [*above, *([""] if above else []), line(grid.columns), "  ".join("-" * width for width in widths)]
-    return "\n".join([*lines, *map(line, cells), *([] if cells else ["(no rows)"])]) + "\n"
+    body = [line(parts) for row in lines_of for parts in zip_longest(*row, fillvalue="")]
+    return "\n".join([*lines, *body, *([] if cells else ["(no rows)"])]) + "\n"
+
+
+def _broken(cell: str, width: int | None) -> list[str]:
+    """A cell in lines of so many characters, where it has a width; never within a word."""
+    return (width and textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)) or [cell]
 
 
 def markdown(grid: Grid) -> str:
@@ -92,7 +114,8 @@ _LATEX = {
 }
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
+    """Text for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in " ".join(cell.split()))
 
 
@@ -100,7 +123,7 @@ def latex(grid: Grid) -> str:
     """A tabular with the rules of the booktabs package; title and notes are comments."""
 
     def line(row: Sequence[str]) -> str:
-        return " & ".join(map(_escaped, row)) + r" \\"
+        return " & ".join(map(escaped, row)) + r" \\"
 
     alignment = "".join("r" if numeric else "l" for numeric in grid.numeric)
     above = [f"% {note}" for note in (grid.title, *grid.notes) if note]

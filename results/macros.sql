@@ -281,3 +281,62 @@ CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
 
 CREATE MACRO beyond(settings, others) AS map_from_entries(list_filter(map_entries(settings),
     lambda entry: NOT map_contains(others, entry.key) OR others[entry.key] IS DISTINCT FROM entry.value));
+
+-- One row per method, benchmark and set of conditions, by the number by which the benchmark is judged (`metric`): its
+-- `summary` and headroom (`room`), its share of the experts' own mean, its rank among all rows that were measured on the
+-- same splits and specs, and what one of its trainings took.
+CREATE MACRO standings(name) AS TABLE (
+    WITH measured AS (
+        SELECT *, 'return' AS metric FROM paired_scores(name) WHERE headline(benchmark) = 'return'
+        UNION ALL
+        SELECT *, 'success' AS metric FROM paired_scores(name, measure := 'success')
+        WHERE headline(benchmark) = 'success'
+    ),
+    rows AS (
+        SELECT *, rollout_conditions(settings) AS conditions,
+            [method, epochs::VARCHAR, batch_size::VARCHAR, learning_rate::VARCHAR, selection, settings::VARCHAR]::VARCHAR AS rival
+        FROM measured
+    ),
+    costs AS (
+        SELECT run, seconds, device
+        FROM runs JOIN provenance USING (artifact)
+        WHERE provenance.kind = 'generator'
+    ),
+    summed AS (
+        SELECT benchmark, metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed, conditions, rival, method,
+            few_shot, epochs, batch_size, learning_rate, selection, any_value(parameters) AS parameters,
+            any_value(settings) AS own_settings, list_sort(list(DISTINCT run)) AS runs,
+            summarise(list(score ORDER BY split, spec_index, run)) AS summary,
+            headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room
+        FROM rows
+        GROUP BY benchmark, metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed, conditions, rival, method,
+            few_shot, epochs, batch_size, learning_rate, selection
+    ),
+    spent AS (
+        SELECT rival, benchmark, expert, conditions, seed, avg(seconds ORDER BY run) AS seconds,
+            string_agg(DISTINCT device, ', ' ORDER BY device) AS device
+        FROM (SELECT DISTINCT rival, benchmark, expert, conditions, seed, run FROM rows) LEFT JOIN costs USING (run)
+        GROUP BY ALL
+    ),
+    ranked AS (
+        SELECT benchmark, metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed, conditions,
+            ranks(list({rival: rival, split: split, run: run, spec: spec_index::VARCHAR, mean: score.mean}
+                ORDER BY rival, split, spec_index, run)) AS places
+        FROM rows
+        WHERE method <> 'expert'
+        GROUP BY ALL
+    ),
+    placed AS (
+        SELECT * EXCLUDE (places, place), place.* FROM (SELECT *, unnest(places) AS place FROM ranked)
+    ),
+    experts AS (
+        SELECT benchmark, metric, expert, split_kind, train_specs, test_specs, seed, conditions, summary.mean AS own
+        FROM summed WHERE method = 'expert'
+    )
+    SELECT summed.* EXCLUDE (rival), rank, rank_low_95, rank_high_95, summary.mean / nullif(own, 0) AS share, seconds, device
+    FROM summed
+    LEFT JOIN placed
+        USING (benchmark, metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed, conditions, rival)
+    LEFT JOIN spent USING (benchmark, expert, conditions, seed, rival)
+    LEFT JOIN experts USING (benchmark, metric, expert, split_kind, train_specs, test_specs, seed, conditions)
+);

@@ -54,11 +54,13 @@ def presented(columns: Sequence[str], rows: Sequence[Row], title: str, scope: Se
     Above it stand the title, the scope (what the table takes), the conditions that all measured rows share, and what
     the columns mean. A row of the paper alone has no settings (None).
     """
+    metrics = {str(row["metric"]) for row in rows if row.get("metric") is not None}
+    metric = metrics.pop() if len(metrics) == 1 else ""
     rows = _with_differing_settings(rows)
     shown, shared = _telling(columns, rows)
     notes = [*scope, *([f"Conditions: {', '.join(shared)}."] if shared else []), *_legend(shown)]
     decimals = {**dict.fromkeys((*_NUMBERS, *_BESIDE, *_LEVELS), places), **dict.fromkeys(_SHARES, 3)}
-    return Grid(shown, [[row[column] for column in shown] for row in rows], title, notes, decimals)
+    return Grid(shown, [[row[column] for column in shown] for row in rows], title, notes, decimals, metric=metric)
 
 
 def _legend(shown: Sequence[str]) -> Iterable[str]:

@@ -18,7 +18,7 @@ _OF_NAMES = """
     WHERE {name} IN (SELECT {name} FROM runs JOIN experiments USING (run) WHERE experiment = $experiment)
 """
 _ROWS = {
-    **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves")},
+    **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves", "trajectories")},
     "experiments": "SELECT * FROM experiments WHERE experiment = $experiment",
     # What the runs rolled out, its rollouts, and everything that these were made from.
     "provenance": """

@@ -1,8 +1,8 @@
 """The tables of results: every column with its type, its unit and its meaning.
 
-`runs`, `episodes`, `curves` and `experiments` hold nothing that depends on the clock or the machine, so the same plan
-gives the same four tables; `provenance` holds the rest. `methods` and `benchmarks` describe the names in `runs`, so
-that no table or figure asks for a name.
+`runs`, `episodes`, `curves`, `trajectories` and `experiments` hold nothing that depends on the clock or the machine, so
+the same plan gives the same five tables; `provenance` holds the rest. `methods` and `benchmarks` describe the names in
+`runs`, so that no table or figure asks for a name.
 """
 
 from __future__ import annotations
@@ -128,6 +128,25 @@ CURVES = TableSchema(
     ),
 )
 
+TRAJECTORIES = TableSchema(
+    "trajectories",
+    "the beginning of one episode of a run at one spec, to be drawn",
+    ("run", "spec_index"),
+    (
+        Column("run", TEXT, "key into runs"),
+        Column("spec_index", INTEGER, "row of the benchmark's grid"),
+        Column("spec", pa.list_(REAL), "the spec's coordinates", "the context's own: m/s, rad/s, m"),
+        Column("role", TEXT, "whether the run trained on this spec", choices=("train", "test")),
+        Column("seed", INTEGER, "seed of the episode's start"),
+        Column("return", REAL, "sum of the whole episode's rewards", "reward"),
+        Column("frame_s", REAL, "simulated time between two frames", "s"),
+        Column("joints", INTEGER, "positions in a frame", "positions"),
+        Column("positions", pa.list_(REAL), "joint positions, frame by frame", "m, rad"),
+        Column("rewards", pa.list_(REAL), "mean reward of a frame's control steps", "reward"),
+        Column("skeleton", TEXT, "bodies, joints and shapes of the robot at this spec", json=True),
+    ),
+)
+
 EXPERIMENTS = TableSchema(
     "experiments",
     "one run that an experiment asked for",
@@ -213,7 +232,7 @@ PAPER = TableSchema(
 DIMENSIONS = (METHODS, BENCHMARKS)
 """Tables that describe names; the paper's own come with the code, rows of a store replace them and add to them."""
 
-_MEASURED = (RUNS, EPISODES, CURVES, EXPERIMENTS, PROVENANCE)
+_MEASURED = (RUNS, EPISODES, CURVES, TRAJECTORIES, EXPERIMENTS, PROVENANCE)
 TABLES: dict[str, TableSchema] = {table.name: table for table in (*_MEASURED, *DIMENSIONS)}
 """The tables of a store, by name; PAPER comes with the code."""
 

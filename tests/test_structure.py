@@ -29,6 +29,7 @@ LAYERS = (
     "orchestrator.stored_runs",
     "orchestrator.export",
     "orchestrator.film",
+    "orchestrator.trajectories",
     "orchestrator.command",
 )
 """Parts of the orchestrator, each of which imports only those before it (and ``hypogen`` and ``results``)."""

@@ -8,6 +8,7 @@ from rich.markup import escape
 from orchestrator.artifacts import KINDS
 from orchestrator.execution.state import ExecutionState
 from results import ResultStore, render
+from results.fitting import WIDTH
 
 
 def closing(console: Console, state: ExecutionState) -> str:
@@ -29,7 +30,10 @@ def _table(state: ExecutionState) -> str:
     """The experiment's table, if any of its runs is there."""
     experiment, missing = state.plan.experiment, state.missing_runs.values()
     done = len(state.plan.runs) - sum(not state.complete(run) for run in missing)
-    return render(experiment.table, ResultStore(state.store.results), experiment=experiment.name) if done else ""
+    if not done:
+        return ""
+    results = ResultStore(state.store.results)
+    return render(experiment.table, results, experiment=experiment.name, measured=True, width=WIDTH)
 
 
 def _places(state: ExecutionState) -> str:

@@ -14,13 +14,15 @@ from results.result_store import ResultStore
 _EVALUATED = "run IN (SELECT run FROM curves WHERE metric = 'return') AND method <> 'expert'"
 
 
-def convergence(store: ResultStore, experiment: str | None) -> Figure:
-    """A panel per benchmark; the band is the deviation over test specs, averaged over splits."""
+def convergence(store: ResultStore, experiment: str | None) -> Figure | None:
+    """A panel per benchmark, None without rows; the band is the deviation over test specs, averaged over splits."""
     runs = one_kind(store, experiment, _EVALUATED)
     points = store.frame(
         "SELECT run, metric, epoch, value FROM curves WHERE metric IN ('return', 'return_std') ORDER BY ALL"
     ).merge(runs, on="run")
-    benchmarks = sorted(set(points.benchmark)) or ["cheetah-speed"]
+    benchmarks = sorted(set(points.benchmark))
+    if not benchmarks:
+        return None
     figure, panels = canvas(len(benchmarks), width=5.5)
     looks = styles(store)
     for axes, benchmark in zip(panels, benchmarks, strict=True):

@@ -1,4 +1,4 @@
-"""Panels of a figure, one per benchmark: the paper's first, then others that have runs."""
+"""Panels of a figure, one per benchmark that has rows: the paper's first, then others."""
 
 from __future__ import annotations
 

@@ -84,11 +84,16 @@ def canvas(panels: int, width: float = 4.2, height: float = 4.0) -> tuple[Figure
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 
-def curve(axes: Axes, style: Style, x: Sequence[float], mean: Sequence[float], deviation: Sequence[float]) -> None:
-    """A line with points, gaps where `mean` is NaN, and a band of one deviation (none where that is NaN)."""
-    middle, half = np.asarray(mean, dtype=float), np.asarray(deviation, dtype=float)
+def curve(
+    axes: Axes, style: Style, x: Sequence[float], mean: Sequence[float], deviation: Sequence[float] | None
+) -> None:
+    """A line with points, gaps where `mean` is NaN, and a band of one deviation (none where that is NaN or None)."""
+    middle = np.asarray(mean, dtype=float)
     (line,) = axes.plot(x, middle, style.line, marker=style.marker, markersize=2.5, linewidth=1.4)
     line.set(color=style.color, label=style.title)
+    if deviation is None:
+        return
+    half = np.asarray(deviation, dtype=float)
     axes.fill_between(x, middle - half, middle + half, color=style.color, alpha=0.15, linewidth=0)
 
 
@@ -96,12 +101,6 @@ def limit_returns(axes: Axes, means: pd.Series) -> None:
     """The same limits for all returns between 0 and 1000, where those of the paper's environments lie."""
     if means.dropna().between(0, 1000).all():
         axes.set_ylim(0, 1000)
-
-
-def empty(axes: Axes) -> None:
-    """Say that there is nothing to draw."""
-    axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, "no rows", ha="center", va="center", transform=axes.transAxes, color="grey")
 
 
 def one_kind(store: ResultStore, experiment: str | None, condition: str) -> pd.DataFrame:

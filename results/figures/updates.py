@@ -11,17 +11,19 @@ from results.result_store import ResultStore
 _ROLES = {"loss": ("test specs", "-"), "train_loss": ("training specs", "--")}
 
 
-def updates(store: ResultStore, experiment: str | None) -> Figure:
-    """A curve per benchmark, method and kind of specs, the method in its colour.
+def updates(store: ResultStore, experiment: str | None) -> Figure | None:
+    """A curve per benchmark, method and kind of specs, the method in its colour; None without rows.
 
     Losses are fractions of that after the first update, since the paper does not say how it scales its own.
     """
-    figure, (axes,) = canvas(1, width=6.0)
     runs = one_kind(store, experiment, "run IN (SELECT run FROM curves WHERE metric = 'loss@1')")
     points = store.frame(
         "SELECT run, split_part(metric, '@', 1) AS metric, split_part(metric, '@', 2)::BIGINT AS k, value FROM curves "
         "WHERE regexp_full_match(metric, '(train_)?loss@[0-9]+') ORDER BY ALL"
     ).merge(runs, on="run")
+    if points.empty:
+        return None
+    figure, (axes,) = canvas(1, width=6.0)
     looks = styles(store)
     several = points.method.nunique() > 1
     for (benchmark, method, metric), group in points.groupby(["benchmark", "method", "metric"]):

@@ -76,6 +76,7 @@ def test_a_name_that_is_not_found_brings_the_names_that_there_are(filled, sql, m
         "  runs",
         "  episodes",
         "  curves",
+        "  trajectories",
         "  experiments",
         "  provenance",
         "  methods",

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from typer.testing import CliRunner
 
+from orchestrator.config.loading import expand, load
 from results.__main__ import app
 from results.figures import FIGURES, draw
 from results.figures.style import styles
 from results.problems import ResultsError
+from tests.helpers.experiments import ROOT
 from tests.helpers.result_rows import METHOD_ROW, asked, episode_rows, expert_row, fill, run_row
 
 
@@ -50,7 +53,7 @@ def speeds(store):
 
 
 def test_figure5_averages_the_splits_of_a_spec_and_leaves_gaps(speeds):
-    axes = draw("figure5", speeds).axes[1]
+    (axes,) = draw("figure5", speeds).axes
     assert axes.get_title() == "Finger" and axes.get_xlabel() == "desired speed (rad/s)"
     assert [line.get_xdata().tolist() for line in axes.lines] == [[1.0, 2.0, 3.0]] * 3
     drawn = lines(axes)
@@ -60,7 +63,7 @@ def test_figure5_averages_the_splits_of_a_spec_and_leaves_gaps(speeds):
 
 
 def test_a_band_is_one_deviation_over_all_episodes_of_a_spec(speeds):
-    axes = draw("figure5", speeds).axes[1]
+    axes = draw("figure5", speeds).axes[0]
     heights = [path.vertices[:, 1] for path in axes.collections[1].get_paths()]
     half = np.std([100, 300, 500, 700], ddof=1)
     assert min(map(np.min, heights)) == pytest.approx(400 - half)
@@ -68,14 +71,50 @@ def test_a_band_is_one_deviation_over_all_episodes_of_a_spec(speeds):
 
 
 def test_a_legend_shows_the_mean_of_the_table_beside_the_papers(speeds):
-    texts = [text.get_text() for text in draw("figure5", speeds).axes[1].get_legend().get_texts()]
-    assert texts == ["Expert 901 (976)", "HyPoGen 450 (835)", "HyperZero 60 (597)"]  # a mean over specs, then splits
+    texts = [text.get_text() for text in draw("figure5", speeds).axes[0].get_legend().get_texts()]
+    assert texts[:3] == [
+        "Expert 901 (976)",
+        "HyPoGen 450 (835)",
+        "HyperZero 60 (597)",
+    ]  # a mean over specs, then splits
 
 
-def test_a_panel_without_rows_is_empty_and_says_so(speeds):
-    for axes in (draw("figure5", speeds).axes[0], draw("figure6", speeds).axes[1]):
-        assert not axes.lines and not axes.collections
-        assert [text.get_text() for text in axes.texts] == ["no rows"]
+def test_a_panel_without_rows_is_left_out(speeds):
+    assert [axes.get_title() for axes in draw("figure5", speeds).axes] == ["Finger"]
+
+
+def test_figure5_marks_the_training_specs_of_every_split_also_where_they_were_not_rolled_out(store):
+    runs = [run_row("h0", **place("finger-speed")), run_row("h1", split=1, **place("finger-speed"))]
+    tested = {"h0": (0, 2), "h1": (0, 1)}  # of specs 0, 1 and 2 at speeds 1, 2 and 3; the other one trains
+    episodes = [row for run, specs in tested.items() for n in specs for row in spec_rows(run, n, [n + 1.0], [9.0])]
+    expert = [row for n in range(3) for row in spec_rows("e", n, [n + 1.0], [9.0])]
+    runs.append(expert_row("e", **place("finger-speed")))
+    fill(store, runs, episodes + expert, [asked("all", run["run"], n) for n, run in enumerate(runs)])
+    assert marks(store) == [[2.0], [3.0]]
+    fill(store, [run_row("h2", split=2, **place("finger-speed"))], spec_rows("h2", 0, [1.0], [9.0]))
+    assert marks(store) == [[2.0], [3.0]], "of a run without its experiment's grid nothing is known"
+    trained = [*spec_rows("h3", 0, [1.0], [9.0]), *spec_rows("h3", 2, [3.0], [9.0], role="train")]
+    fill(store, [run_row("h3", split=3, **place("finger-speed"))], trained)
+    assert marks(store) == [[2.0], [3.0], [3.0]]
+
+
+def marks(store) -> list[list[float]]:
+    """Training specs that figure 5 marks, row by row; every row has a height of its own."""
+    (axes,) = draw("figure5", store).axes
+    rows = [found.get_offsets() for found in axes.collections if found.get_linewidth()[0] == 1.0]
+    assert len({row[0, 1] for row in rows}) == len(rows)
+    return [row[:, 0].tolist() for row in rows]
+
+
+def test_more_curves_than_bands_can_be_told_apart_have_a_small_panel_each(speeds):
+    for number in range(6):
+        run = f"m{number}"
+        fill(speeds, [run_row(run, run, **place("finger-speed"))], spec_rows(run, 0, [1.0], [10.0, 90.0 + number]))
+    figure = draw("figure5", speeds)
+    main, *small = figure.axes
+    assert not [found for found in main.collections if found.get_alpha() == 0.15], "no bands over each other"
+    assert [axes.get_title() for axes in small] == [line.get_label() for line in main.lines]
+    assert all(len([found for found in axes.collections if found.get_alpha() == 0.15]) == 1 for axes in small)
 
 
 def test_figure4_takes_the_explicit_split_and_marks_what_trained(store):
@@ -115,13 +154,12 @@ def test_figure8_shows_success_rates_with_their_standard_errors_by_context(store
     for number, row in enumerate(episodes):
         row["episode"] = number
     fill(store, runs, episodes)
-    size, stiffness, _, _ = draw("figure8", store).axes
-    assert [text.get_text() for text in size.texts] == ["no rows"]
+    (stiffness,) = draw("figure8", store).axes
     assert stiffness.lines[0].get_xdata().tolist() == [500.0, 1500.0]
     assert lines(stiffness)["HyPoGen"] == [75.0, 0.0] and lines(stiffness)["Expert"] == [100.0, 100.0]
     heights = [path.vertices[:, 1] for path in stiffness.collections[1].get_paths()]
     assert max(map(np.max, heights)) == pytest.approx(75 + 100 * np.std([1, 1, 1, 0], ddof=1) / 2)
-    assert lines(draw("figure9", store).axes[1])["HyPoGen"] == [100.0]
+    assert lines(draw("figure9", store).axes[0])["HyPoGen"] == [100.0]
 
 
 def test_figure7_has_a_dot_a_cell_and_holes_where_nothing_was_tested(store):
@@ -132,44 +170,55 @@ def test_figure7_has_a_dot_a_cell_and_holes_where_nothing_was_tested(store):
     ]
     fill(store, runs, episodes)
     figure = draw("figure7", store)
-    walker = next(axes for axes in figure.axes if axes.get_title().startswith("Walker"))
-    assert walker.get_title() == "Walker, HyPoGen: ours 200, paper 410"
+    walker, _ = figure.axes
+    assert walker.get_title() == "Walker, HyPoGen\nours 200, paper 410"
     surface, dots = walker.collections
     assert sorted(zip(*(np.asarray(a).tolist() for a in dots._offsets3d), strict=True)) == cells
     assert np.isfinite(surface._vec[2]).sum() < 4, "no face spans the hole"
-    assert [axes.get_title() for axes in figure.axes if axes is not walker and axes.get_title()] == [
-        "Cheetah, HyPoGen: paper 624",
-        "Finger, HyPoGen: paper 366",
-    ]
+
+
+@pytest.mark.parametrize("methods", [1, 7])
+def test_no_label_of_figure7_is_cut_off(store, methods):
+    cells = [(speed, length) for speed in (1.0, 2.5, 10.0) for length in (0.1, 0.25, 0.7)]
+    for number in range(methods):
+        run = run_row(f"m{number}", f"interpolated_experts_{number}", **place("cheetah-speed-length"))
+        fill(store, [run], [r for n, cell in enumerate(cells) for r in spec_rows(run["run"], n, list(cell), [900.0])])
+    figure = draw("figure7", store)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    ink = np.asarray(canvas.buffer_rgba())[..., :3].min(axis=-1) < 255
+    assert ink.any() and not any(edge.any() for edge in (ink[:4], ink[-4:], ink[:, :4], ink[:, -4:]))
 
 
 def test_an_environment_that_the_paper_does_not_know_has_a_panel_after_the_papers(speeds):
     fill(speeds, [run_row("n", "fresh", **place("hopper_toy-speed"))], spec_rows("n", 0, [1.0], [2500.0, 2500.0]))
     row = {"benchmark": "hopper_toy-speed", "environment": "hopper_toy", "context": "speed", "score": "return"}
     drawn = draw("figure5", speeds).axes
-    assert [axes.get_title() for axes in drawn] == ["Cheetah", "Finger", "Walker", "Hopper toy"]
-    assert drawn[3].get_xlabel() == "speed" and drawn[3].get_ylim()[1] > 2500, "nothing is known but its runs"
+    assert [axes.get_title() for axes in drawn] == ["Finger", "Hopper toy"]
+    assert drawn[1].get_xlabel() == "speed" and drawn[1].get_ylim()[1] > 2500, "nothing is known but its runs"
     variables = '{"variables": [{"name": "speed", "unit": "km/h", "default": 1.0}]}'
     speeds.write("benchmarks", "hopper_toy-speed", [{**row, "variables": variables}])
-    assert draw("figure5", speeds).axes[3].get_xlabel() == "desired speed (km/h)"
-    assert len(draw("figure5", speeds, "all").axes) == 3
+    assert draw("figure5", speeds).axes[1].get_xlabel() == "desired speed (km/h)"
+    assert len(draw("figure5", speeds, "all").axes) == 1
 
 
 def test_a_context_of_liftcube_that_the_paper_does_not_know_has_a_panel_after_the_papers(store):
     fill(store, [run_row("h", **place("liftcube-friction"))], spec_rows("h", 0, [1.0], [1.0]))
-    assert [axes.get_title() for axes in draw("figure8", store).axes][-2:] == ["arm length", "friction"]
+    fill(store, [run_row("d", **place("liftcube-damping"))], spec_rows("d", 0, [1.0], [1.0]))
+    assert [axes.get_title() for axes in draw("figure8", store).axes] == ["damping", "friction"]
 
 
 @pytest.mark.parametrize(
-    ("name", "panel", "label"),
+    ("name", "benchmark", "label"),
     [
-        ("figure6", 0, "torso length (m)"),
-        ("figure8", 0, "cube size, m (half the edge)"),
-        ("figure9", 2, "damping (N m s/rad)"),
+        ("figure6", "cheetah-length", "torso length (m)"),
+        ("figure8", "liftcube-cube-size", "cube size, m (half the edge)"),
+        ("figure9", "pickcube-damping", "damping (N m s/rad)"),
     ],
 )
-def test_axes_are_the_benchmarks_variables_with_their_units(store, name, panel, label):
-    assert draw(name, store).axes[panel].get_xlabel() == label
+def test_axes_are_the_benchmarks_variables_with_their_units(store, name, benchmark, label):
+    fill(store, [run_row("h", **place(benchmark))], spec_rows("h", 0, [0.1], [1.0]))
+    assert draw(name, store).axes[0].get_xlabel() == label
 
 
 FRESH = [
@@ -206,8 +255,11 @@ def test_no_figure_leaves_out_a_method_that_the_paper_does_not_know(store, name,
 
 def test_figure5_names_a_method_that_the_paper_does_not_know_in_its_legend(speeds):
     fill(speeds, [run_row("f", "fresh", **place("finger-speed"))], spec_rows("f", 0, [1.0], [60.0, 80.0]))
-    texts = [text.get_text() for text in draw("figure5", speeds).axes[1].get_legend().get_texts()]
-    assert texts == ["Expert 901 (976)", "HyPoGen 450 (835)", "HyperZero 60 (597)", "Fresh 70"]
+    texts = [text.get_text() for text in draw("figure5", speeds).axes[0].get_legend().get_texts()]
+    assert texts == [
+        *("Expert 901 (976)", "HyPoGen 450 (835)", "HyperZero 60 (597)", "Fresh 70"),
+        "training specs, a row per split",
+    ]
 
 
 def test_the_papers_methods_look_as_they_always_did(store):
@@ -273,10 +325,18 @@ def test_runs_that_must_not_be_averaged_are_refused(store):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_can_be_drawn_from_nothing(store, name):
-    figure = draw(name, store)
-    assert figure.axes
-    figure.canvas.draw()
+def test_a_figure_with_nothing_to_draw_says_what_to_run(store, name, tmp_path: Path):
+    fill(store, [run_row("r", **place("tray-tilt"))], [], [asked("other", "r")])
+    out = tmp_path / "drawn.png"
+    for more in ([], ["--experiment", "other"]):
+        words = ["figure", name, *more, "--storage", str(tmp_path / "runs"), "--out", str(out)]
+        done = CliRunner().invoke(app, words)
+        assert (done.exit_code, done.stdout, out.exists()) == (2, "", False)
+        assert done.stderr.startswith(f"error: {name} has nothing to draw: it needs ")
+        assert ("experiment other has none" in done.stderr) == bool(more)
+    command = done.stderr.strip().partition("python -m orchestrator.sweep ")[2]
+    path, option, profile = command.split()
+    assert option == "--profile" and expand(load(ROOT / path, profile)), "the remedy is one"
 
 
 def test_the_command_writes_files_that_begin_as_their_kind_does(speeds, tmp_path: Path):

@@ -71,6 +71,7 @@ def test_an_experiments_rows_are_copied_and_no_others(measured, published):
         "runs": 2,
         "episodes": 4,
         "curves": 1,
+        "trajectories": 0,
         "experiments": 2,
         "provenance": 5,
         "methods": 2,
@@ -148,10 +149,8 @@ def test_the_command_says_what_it_copied_or_why_not(measured, tmp_path):
     def call(experiment):
         return CliRunner().invoke(app, ["publish", "--experiment", experiment, "--to", to, "--storage", storage])
 
-    assert (
-        call("one").output
-        == f"one -> {to}: 2 runs, 4 episodes, 1 curves, 2 experiments, 5 provenance, 2 methods, 1 benchmarks\n"
-    )
+    counted = "2 runs, 4 episodes, 1 curves, 0 trajectories, 2 experiments, 5 provenance, 2 methods, 1 benchmarks"
+    assert call("one").output == f"one -> {to}: {counted}\n"
     assert "error: unknown experiment 'three'" in call("three").stderr
     measured.write("experiments", "more", [asked("nothing", "not-run-yet")])
     assert "error: experiment nothing has no finished run" in call("nothing").stderr

@@ -44,9 +44,9 @@ def test_two_columns_of_one_name_both_show(storage):
     assert output == "a,a\n1,2\n"
 
 
-def test_table_and_experiment(storage):
-    whole = call("table", "table20", "--csv", "--storage", storage).output.splitlines()
-    part = call("table", "table20", "--csv", "--storage", storage, "--experiment", "one").output.splitlines()
+def test_a_table_has_what_was_measured_and_with_all_the_papers_rows(storage):
+    words = ("table", "table20", "--csv", "--storage", storage)
+    whole, part = ([*call(*words, "--all", *of).output.splitlines()] for of in ((), ("--experiment", "one")))
     assert whole[0].startswith("benchmark,blocks,method,ours,paper,difference,low_95,high_95,")
     assert [line.split(",")[1:5] for line in whole[2:5]] == [
         ["2", "hypogen", "1.5", ""],
@@ -54,6 +54,33 @@ def test_table_and_experiment(storage):
         ["4", "hypogen", "3.5", ""],
     ]
     assert [line.split(",")[1] for line in part] == ["blocks", "1", "2", "3", "5", "8", "10", "20"]
+    measured = call(*words).output.splitlines()
+    assert [line.split(",")[1:4] for line in measured[1:]] == [["2", "hypogen", "1.5"], ["4", "hypogen", "3.5"]]
+    nothing = call("table", "table18", "--storage", storage).output
+    assert "Nothing measured here. The paper's own rows: 10; --all shows them." in nothing and "(no rows)" in nothing
+
+
+def test_a_table_of_one_benchmark(storage, store):
+    where = {"benchmark": "cheetah-length", "environment": "cheetah", "context": "length"}
+    fill(store, [run_row("l", **where)], episode_rows("l", 0, [7.0, 9.0]))
+    lines = call("table", "main", "--csv", "--benchmark", "cheetah-length", "--storage", storage).output.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["benchmark", "cheetah-length"]
+    assert (
+        "Conditions: expert_recipe laptop"
+        in call("table", "main", "--benchmark", "cheetah-length", "--storage", storage).output
+    )
+
+
+def test_tables_fit_100_columns_and_all_has_every_column(storage):
+    for name in ("main", "table20", "leaderboard"):
+        narrow, wide = (call("table", name, "--storage", storage, *of).output for of in ((), ("--all",)))
+        assert max(map(len, narrow.splitlines())) <= 100 < max(map(len, wide.splitlines()))
+        assert "to fit 100 columns: " in narrow and "--all has everything." in narrow.replace("\n", " ")
+        left_out = narrow.replace("\n", " ").partition("to fit 100 columns: ")[2].partition(". --all")[0].split(", ")
+        left_out.append("paper_std")  # of rows that only the paper has
+        header = next(line for line in wide.splitlines() if line.startswith("benchmark ")).split()
+        kept = next(line for line in narrow.splitlines() if line.startswith("benchmark ")).split()
+        assert [column for column in header if column not in left_out] == kept
 
 
 def test_compare(storage, store):
@@ -88,6 +115,10 @@ def test_tables_lists_names_titles_and_columns():
     [
         (["table", "tabel20"], "error: unknown table 'tabel20'. Did you mean 'table20'"),
         (["table", "main", "--experiment", "kk"], "error: unknown experiment 'kk'. Did you mean 'k'? Known: k, one"),
+        (
+            ["table", "main", "--benchmark", "cheetah-sped"],
+            "unknown benchmark 'cheetah-sped'. Did you mean 'cheetah-speed'",
+        ),
         (["table", "main", "--csv", "--latex"], "error: one format at a time: --latex or --csv"),
         (
             ["compare", "hypogen", "hypergen"],
@@ -127,4 +158,4 @@ def test_help_is_quick_and_an_error_leaves_nothing_else_on_stderr(storage):
     command = [sys.executable, "-m", "results", "query", "FROM episode", "--storage", storage]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 10
+    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 11

@@ -115,6 +115,16 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.full(self.num_envs, over)
         return self._environment.observe(self._raw), rewards, terminated, truncated, {"features": features}
 
+    @property
+    def positions(self) -> Array:
+        """Joint positions [W, Q] of the worlds, in the model's order."""
+        return np.stack([world.data.qpos for world in self._worlds])
+
+    @property
+    def control_step_s(self) -> float:
+        """Simulated seconds of a control step."""
+        return self._environment.substeps * self._physics_step_s
+
     def get_state(self) -> dict[str, Array]:
         """Everything that the worlds' future depends on, their random streams included, as numpy arrays.
 
