@@ -82,7 +82,7 @@ clean:
 # Renew requirements.lock from pyproject.toml: resolve in an empty environment, keep the versions.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q ".[maniskill,export,test]" wheel
+	$(VENV)-lock/bin/python -m pip install -q ".[maniskill,cluster,export,test]" wheel
 	{ echo "# Every package that the set-up installs, for Python 3.11 on Linux; \`make lock\` renews it."; \
 	  $(VENV)-lock/bin/python -m pip list --format=freeze --exclude hypogen --exclude pip | sed 's/+.*//'; } > requirements.lock
 	rm -rf $(VENV)-lock

@@ -12,13 +12,14 @@ import typer
 from results.problems import ResultsError
 
 app = typer.Typer(
-report_app = typer.Typer(  # `hypogen report` is short for `hypogen results report`
     help="Tables and queries over what was measured.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+report_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+"""`hypogen report` is short for `hypogen results report`."""
 
 Storage = Annotated[str, typer.Option(envvar="HYPOGEN_STORAGE", help="The place that the sweep was given.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
