@@ -93,7 +93,7 @@ def film(
 
 def _to_film(plan: Plan, store: Store, split: int | None) -> list[Run]:
     """Runs whose policies are there and move in a plane: of one split, and those without a split."""
-    from hypogen.trajectories import can_be_filmed
+    from hypogen.motion import can_be_filmed
     from orchestrator.exceptions import UserError
 
     seeds = plan.experiment.split.seeds
@@ -106,7 +106,7 @@ def _to_film(plan: Plan, store: Store, split: int | None) -> list[Run]:
 
 def _film(experiment: Experiment, run: Run, store: Store, seconds: float, threads: int) -> int:
     """Film one run and write its rows; how many specs."""
-    from hypogen.trajectories import record, skeleton
+    from hypogen.motion import record, skeleton
     from orchestrator.artifacts.artifact import episode_seeds, specs_at
     from orchestrator.artifacts.generator_artifact import GeneratorArtifact
     from results import ResultStore

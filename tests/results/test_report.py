@@ -218,7 +218,7 @@ def test_robots_are_drawn_where_mujoco_has_them(page, benchmark):
     from hypogen.benchmarks import get_benchmark
     from hypogen.envs.mujoco import get_environment
     from hypogen.envs.mujoco.models import get_model
-    from hypogen.trajectories import skeleton
+    from hypogen.motion import skeleton
 
     entry, random = get_benchmark(benchmark), np.random.default_rng(0)
     for spec in entry.grid[[0, -1]]:
