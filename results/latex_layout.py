@@ -30,7 +30,7 @@ def paper_layout(grid: Grid, titles: Mapping[str, str]) -> str:
     if not cells:
         return latex(grid)
     if len(cells) < len(measured):
-        several = "% Several rows of one method on one benchmark: name an --experiment to get methods by benchmarks.\n"
+        several = "% Several rows of one method on one benchmark: methods by benchmarks need a table without a grid.\n"
         return several + latex(grid)
     lines = [f"% {note}" for note in (grid.title, *grid.notes) if note]
     return "\n".join([*lines, *_tabular(cells, titles, grid.decimals.get(value, 2))]) + "\n"

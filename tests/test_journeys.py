@@ -20,9 +20,9 @@ MOST = 10
 def block(title: str) -> list[str]:
     """Commands of the code block below the paragraph that begins with a title in bold."""
     text = (ROOT / "README.md").read_text()
-    found = re.search(rf"\*\*{re.escape(title)}.*?\n\n((?:    .*\n)+)", text, re.DOTALL)
+    found = re.search(rf"\*\*{re.escape(title)}[^$]*?\n\n((?:    [^\n]*\n)+)", text)
     assert found, title
-    return [line.strip() for line in found[1].splitlines()]
+    return [line.partition("  #")[0].strip() for line in found[1].splitlines()]
 
 
 def typed(command: str, folder: Path) -> str:
@@ -52,9 +52,9 @@ def test_a_table_is_reproduced_and_put_into_a_paper_and_a_policy_is_taken_home(f
     sweep, table, report = first
     assert "Table 20" in typed(f"{sweep} --address local", folder)
     latex = typed(table, folder)
-    assert r"\begin{tabular}" in latex and "HyPoGen" in latex
+    assert r"\begin{tabular}" in latex and "hypogen" in latex
     typed(report, folder)
-    assert (folder / "report.html").stat().st_size > 100_000
+    assert (folder / "report.html").stat().st_size > 50_000
     second = block("Take a policy home")
     assert len(second) <= MOST
     query, export, film = second
@@ -69,4 +69,4 @@ def test_a_way_to_a_cluster_names_files_that_are_there() -> None:
     commands = block("Run it on a cluster")
     assert len(commands) <= MOST
     named = [word for command in commands for word in command.split() if word.endswith(".yaml")]
-    assert len(named) == 3 and all((ROOT / word).is_file() for word in named)
+    assert len(named) == 4 and all((ROOT / word).is_file() for word in named)

@@ -62,7 +62,7 @@ def test_another_table_is_a_plain_tabular(store):
     runs = [run_row("a"), run_row("b", settings={"hypogen.blocks": 2})]
     fill(store, runs, [row for run in "ab" for row in episode_rows(run, 0, [1.0, 1.0])])
     doubled = render("main", store, format="latex")
-    assert doubled.startswith("% Several rows of one method on one benchmark: name an --experiment")
+    assert doubled.startswith("% Several rows of one method on one benchmark: methods by benchmarks need")
     assert doubled.endswith(latex(grid("main", store)))
     empty = grid("table2", store)
     assert paper_layout(empty, {}) == latex(empty)
