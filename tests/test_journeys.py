@@ -70,3 +70,10 @@ def test_a_way_to_a_cluster_names_files_that_are_there() -> None:
     assert len(commands) <= MOST
     named = [word for command in commands for word in command.split() if word.endswith(".yaml")]
     assert len(named) == 4 and all((ROOT / word).is_file() for word in named)
+
+
+def test_the_library_is_used_as_readme_shows() -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    check = "assert episodes.returns.shape == (2, 2) and worlds.num_envs == 2 and env.observation_space.shape\n"
+    done = subprocess.run([sys.executable, "-c", snippet + check], env=environment(ROOT), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
