@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import sweep
+from orchestrator.config import packaged
 from orchestrator.exceptions import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ STOP_WAIT_S = 180
 """Time that a stopped sweep has until it is killed: trainings get a minute to leave checkpoints."""
 LOOK_S = 1.0
 READY_S = 60.0
+CUT_SHORT = 10
+"""How often the log of a job that has ended is asked for, where it does not come to its end."""
 STOPPED = 143
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Click's, which Typer does not name
@@ -60,7 +63,7 @@ def main(
 ) -> None:
     """Run the sweep of EXPERIMENT on a cluster. All options of orchestrator.sweep but --address can be given."""
     try:
-        job = Job.of(experiment, context.args)
+        job = Job.of(packaged.experiment_file(experiment), context.args)
         client = connect(address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS)
         sys.exit(_run(client, job, detach, stop))
     except UserError as error:
@@ -97,7 +100,8 @@ class Job:
             raise UserError(f"--storage {place}: give a folder that all nodes mount by its whole path, or s3://…")
         loading.expand(loading.load(experiment, parsed["profile"], parsed["assignments"] or []))
         loading.check_profiles(experiment)
-        digest = hashlib.sha256(repr((experiment.name, words)).encode()).hexdigest()[:8]
+        told = (experiment.name, experiment.read_bytes(), words)
+        digest = hashlib.sha256(repr(told).encode()).hexdigest()[:8]
         return cls(experiment, tuple(words), f"{experiment.stem}-{digest}")
 
     @property
@@ -154,7 +158,8 @@ def _run(client: JobSubmissionClient, job: Job, detach: bool, stop: bool) -> int
         name = str(running[0])
         print(f"{name} runs already: joined", flush=True)
     else:
-        name = _send(client, job, f"{job.name}-{len(known) + 1}")
+        numbers = [int(str(found.submission_id).rpartition("-")[2]) for found in known]
+        name = _send(client, job, f"{job.name}-{max(numbers, default=0) + 1}")
         print(f"{name} submitted", flush=True)
     if detach:
         return 0
@@ -184,19 +189,29 @@ def _send(client: JobSubmissionClient, job: Job, name: str) -> str:
             time.sleep(LOOK_S)
 
 
+def _lost() -> tuple[type[Exception], ...]:
+    """What Ray's client raises where the connection is gone for a while; requests' errors are OSErrors."""
+    import aiohttp
+
+    return OSError, RuntimeError, aiohttp.ClientError
+
+
 async def _follow(client: JobSubmissionClient, name: str) -> None:
     """Print the job's log as it grows, until its end; a lost connection is taken up where it was."""
-    printed = 0
-    while True:
-        seen = 0
-        with contextlib.suppress(RuntimeError, OSError):
+    printed, cut_short = 0, 0
+    while cut_short < CUT_SHORT:
+        seen, whole = 0, False
+        with contextlib.suppress(*_lost()):
             async for text in client.tail_job_logs(name):
                 print(text[max(0, printed - seen) :], end="", flush=True)
                 seen += len(text)
                 printed = max(printed, seen)
-        with contextlib.suppress(ConnectionError):
+            whole = True
+        with contextlib.suppress(*_lost()):
             if client.get_job_status(name).is_terminal():
-                return
+                if whole:
+                    return
+                cut_short += 1
         await asyncio.sleep(LOOK_S)
 
 
@@ -208,8 +223,11 @@ def _stop(client: JobSubmissionClient, job: Job, running: list[str | None]) -> i
     name = str(running[0])
     client.stop_job(name)
     print(f"{name} stops: its trainings leave checkpoints", flush=True)
-    while not client.get_job_status(name).is_terminal():
+    ended = False
+    while not ended:
         time.sleep(LOOK_S)
+        with contextlib.suppress(*_lost()):
+            ended = client.get_job_status(name).is_terminal()
     print(f"{name} stopped: the same command continues from what is done", flush=True)
     return 0
 

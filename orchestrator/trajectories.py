@@ -71,12 +71,12 @@ def film(
 ) -> None:
     """The command without its command line. UserError for what makes no sense."""
     from orchestrator.artifacts.artifact_store import Store
-    from orchestrator.config import loading
+    from orchestrator.config import loading, packaged
     from orchestrator.exceptions import UserError
     from orchestrator.execution import search
     from orchestrator.planning.plan import build
 
-    source, store = loading.load(path, profile, assignments), Store(storage)
+    source, store = loading.load(packaged.experiment_file(path), profile, assignments), Store(storage)
     found = search.stored(source, store)
     plan = build(loading.expand(found)) if found is not None else None
     runs = _to_film(plan, store, split) if plan is not None else []

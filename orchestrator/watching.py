@@ -48,6 +48,8 @@ COST = """
         round(sum(seconds) / 3600, 2) AS hours
     FROM provenance GROUP BY ALL ORDER BY ALL
 """
+AGAIN_S = 1.0
+"""Time between the two signals that end a sweep at once."""
 _FORM: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 status, failed, cost, cancel = (typer.Typer(**_FORM) for _ in range(4))
 
@@ -130,11 +132,14 @@ def stop_sweeps(
     with _plain_errors():
         found = drivers(_place(storage))
         for driver in found:
-            for _ in range(2 if now else 1):
-                os.kill(driver.pid, signal.SIGTERM)
+            os.kill(driver.pid, signal.SIGTERM)
+            if now:
+                time.sleep(AGAIN_S)  # signals that wait for one another are one
+                with suppress(ProcessLookupError):
+                    os.kill(driver.pid, signal.SIGTERM)
             print(f"asked pid {driver.pid} to end{' at once' if now else ''}: {driver.command}")
         if not found:
-            print("no sweep of this storage runs on this host; a job of a cluster ends by `ray job stop ID`")
+            print("no sweep of this storage runs on this host; one that was submitted ends by its command with --stop")
 
 
 def drivers(place: str) -> list[Driver]:
@@ -145,7 +150,7 @@ def drivers(place: str) -> list[Driver]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, IndexError):
             words = process.cmdline()
-            if process.uids().real == os.getuid() and _is_sweep(words):
+            if process.uids().real == os.getuid() and is_sweep(words):
                 given = _option(words, "--storage") or process.environ().get(STORAGE_VARIABLE) or DEFAULT_STORAGE
                 if _absolute(given, Path(process.cwd())) == place:
                     found.append(Driver(process.pid, " ".join(words), place))
@@ -163,11 +168,14 @@ def owners(place: str) -> Iterator[tuple[str, str, Owner]]:
             yield kind, key, owner
 
 
-def _is_sweep(words: Sequence[str]) -> bool:
-    if "orchestrator.sweep" in words[:4]:
-        return True
-    names = [Path(word).name for word in words[:3]]
-    return "hypogen" in names and "sweep" in words[names.index("hypogen") + 1 :][:1]
+def is_sweep(words: Sequence[str]) -> bool:
+    """Whether a process is a sweep itself, and no wrapper such as `timeout`, which would pass signals on to one."""
+    if not words or not Path(words[0]).name.startswith("python"):
+        return False
+    rest = [word for word in words[1:] if word not in ("-u", "-O")]
+    if rest[:1] == ["-m"]:
+        return rest[1:2] == ["orchestrator.sweep"] or rest[1:3] == ["orchestrator.command", "sweep"]
+    return bool(rest) and Path(rest[0]).name == "hypogen" and rest[1:2] == ["sweep"]
 
 
 def _option(words: Sequence[str], name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from results.formats import Grid, as_text, escaped, latex
@@ -12,12 +12,21 @@ Column = tuple[str, str]
 
 _VALUES = ("ours", "mean")
 _REFERENCE = "expert"
+_BETTER: Mapping[str, Callable[[list[float]], float]] = {
+    "return": max,
+    "success": max,
+    "steps": min,
+    "epochs": min,
+    "loss": min,
+}
+"""The best of a column, by its metric; where it has no such word, none is best."""
 
 
 def paper_layout(grid: Grid, titles: Mapping[str, str]) -> str:
     """A LaTeX tabular for booktabs with methods by their `titles`, benchmarks grouped by environment, and our numbers.
 
-    The best of each column, the experts aside, is bold: the fewest steps, else the highest number; of deviations, none.
+    The best of each column, the experts aside, is bold: the most return and success, the fewest steps and epochs, the
+    least loss; of any other metric, none.
     A table whose rows are not one per method, benchmark and metric is a plain tabular, as is one without measured rows.
     """
     value = next((name for name in _VALUES if name in grid.columns), None)
@@ -51,9 +60,8 @@ def _tabular(cells: Mapping[tuple[str, Column], float], titles: Mapping[str, str
 
 def _best(cells: Mapping[tuple[str, Column], float], column: Column) -> float | None:
     values = [value for (method, where), value in cells.items() if where == column and method != _REFERENCE]
-    if not values or column[1].endswith("_std"):
-        return None
-    return min(values) if column[1] == "steps" else max(values)
+    choose = _BETTER.get(column[1])
+    return choose(values) if values and choose else None
 
 
 def _cell(value: float | None, best: float | None, method: str, places: int) -> str:

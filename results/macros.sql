@@ -9,6 +9,9 @@ CREATE MACRO without_seeds(settings) AS without(without(without(settings, 'seed'
 CREATE MACRO without_training(settings) AS map_from_entries(
     list_filter(map_entries(settings), lambda entry: NOT starts_with(entry.key, 'training.')));
 
+-- The values of a cell (JSON) that tell rows apart: all but seeds, over which is averaged.
+CREATE MACRO told(cell) AS to_json(without_seeds(cell::JSON::MAP(VARCHAR, VARCHAR)))::VARCHAR;
+
 CREATE MACRO of_split(settings) AS map_from_entries(list_filter(map_entries(settings),
     lambda entry: starts_with(entry.key, 'split.') OR starts_with(entry.key, 'specs.')));
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from orchestrator.submit import Job
 from tests.helpers.experiments import ROOT, environment
 
 MOST = 10
@@ -70,10 +71,15 @@ def test_a_way_to_a_cluster_names_files_that_are_there() -> None:
     assert len(commands) <= MOST
     named = [word for command in commands for word in command.split() if word.endswith(".yaml")]
     assert len(named) == 4 and all((ROOT / word).is_file() for word in named)
+    (submitted,) = [shlex.split(command) for command in commands if command.startswith("hypogen submit")]
+    job = Job.of(ROOT / submitted[2], submitted[3:])
+    assert "orchestrator.supervised experiments/ablation_k.yaml" in job.command
 
 
 def test_the_library_is_used_as_readme_shows() -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     check = "assert episodes.returns.shape == (2, 2) and worlds.num_envs == 2 and env.observation_space.shape\n"
-    done = subprocess.run([sys.executable, "-c", snippet + check], env=environment(ROOT), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet + check], env=environment(ROOT), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

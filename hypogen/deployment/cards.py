@@ -31,7 +31,7 @@ def card(
         facts: More lines of the table of facts, by name.
     """
     benchmark, title = trained.benchmark, title_of(trained.method)
-    header = ["library_name: hypogen", "license: mit", "pipeline_tag: reinforcement-learning"]
+    header = ["library_name: hypogen", "pipeline_tag: reinforcement-learning"]
     tags = ["reinforcement-learning", "robotics", "policy-generation", benchmark.name, trained.method]
     rows = {"origin": origin, "method": title, **_sizes(benchmark), **(facts or {})}
     return "\n".join(

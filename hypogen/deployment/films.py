@@ -45,7 +45,7 @@ def film(takes: Sequence[Take], seconds: float, fps: int, size: tuple[int, int] 
         fps: Frames per second.
         size: Width and height of each take's picture in pixels.
     """
-    times = [frame / fps for frame in range(round(seconds * fps))]
+    times = [frame / fps for frame in range(max(1, round(seconds * fps)))]
     for together in zip(*(moments(take.policy, take.seed, times, size) for take in takes), strict=True):
         yield _frame(takes, together, size)
 

@@ -29,6 +29,8 @@ def parse(benchmark: Benchmark, text: str) -> Spec:
         name, equals, number = (word.strip() for word in part.partition("="))
         if not equals:
             raise ValueError(f"{text!r} is no spec of {benchmark.name}: write it as {_example(benchmark)}")
+        if name in values:
+            raise ValueError(f"{text!r}: {name} is there twice; give --spec once for each spec")
         try:
             values[name] = float(number)
         except ValueError:

@@ -64,18 +64,19 @@ class FewShotGenerator(Generator):
         weights = [weight for part in parts for weight in part.parameters()]
         before = [weight.detach().clone() for weight in weights]
         optimizer, order = adam(weights, FINETUNING_RATE, factored=False), torch.Generator().manual_seed(0)
-        with torch.enable_grad():
-            for _ in range(self.settings.finetune_epochs):
-                for rows in torch.randperm(context.rewards.shape[1], generator=order).split(FINETUNING_BATCH):
-                    with optimizer.recording():
-                        loss = action_loss(policy(), context.samples(rows.to(context.rewards.device)))
-                    optimizer.step(loss)
-        with torch.no_grad():
-            found = policy()
-            tuned = Policy(tuple(part.clone() for part in found.weights), tuple(part.clone() for part in found.biases))
-            for weight, value in zip(weights, before, strict=True):
-                weight.copy_(value)
-        return tuned
+        try:
+            with torch.enable_grad():
+                for _ in range(self.settings.finetune_epochs):
+                    for rows in torch.randperm(context.rewards.shape[1], generator=order).split(FINETUNING_BATCH):
+                        with optimizer.recording():
+                            loss = action_loss(policy(), context.samples(rows.to(context.rewards.device)))
+                        optimizer.step(loss)
+            found = policy().detach()
+            return Policy(tuple(part.clone() for part in found.weights), tuple(part.clone() for part in found.biases))
+        finally:
+            with torch.no_grad():
+                for weight, value in zip(weights, before, strict=True):
+                    weight.copy_(value)
 
     def policy(self, specs: Specs) -> Policy:
         """Policies that `adapt` inferred for these raw specs [S, C]. Raises ValueError for specs not adapted to."""

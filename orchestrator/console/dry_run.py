@@ -36,7 +36,8 @@ def print_plan(
     """Print it; nothing is started. ``nodes``: those to simulate the schedule on; else this machine without a GPU."""
     plan, cpus = state.plan, os.cpu_count() or 1
     cluster = parse_nodes(nodes) if nodes else [Instance("this machine", cpus)]
-    estimate = Estimate(state, sum(node.cpus for node in cluster), sum(node.gpus for node in cluster))
+    gpus = 0.0 if plan.experiment.resources.gpus == "never" else sum(node.gpus for node in cluster)
+    estimate = Estimate(state, sum(node.cpus for node in cluster), gpus)
     where = escape(f"storage {state.store.given}, Ray at {address.value} ({address.reason})")
     console.print(f"{plan.experiment.name}: {len(plan.runs)} runs, {where}", highlight=False)
     schedule = simulate(state, estimate.of, cluster, plan.experiment.resources, most)

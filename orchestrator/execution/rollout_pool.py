@@ -132,7 +132,7 @@ class Pool:
         left = Counter(rooms)
         left.subtract(worker.node for worker in there)
         most = (self._resources.workers or sum(rooms.values())) - len(there)
-        for _ in range(min(count, most)):
+        for _ in range(min(count, most) if rooms else 0):
             node = max(rooms, key=left.__getitem__)
             left[node] -= 1
             self._idle.append(self._start_on(node))

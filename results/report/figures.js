@@ -103,7 +103,7 @@ function trainedOf(row) {
   return DATA.trained.filter((entry) => entry.experiment === row.experiment && entry.benchmark === row.benchmark);
 }
 
-/* Test specs of a series: [coordinates, mean, low, high]; of an expert, all specs. */
+/* Test specs of a series: [coordinates, mean, low, high]. */
 function testPoints(line) {
   return line.points.filter((point) => point[1] === "test").map(([spec, , mean, deviation]) => [spec, mean, deviation === null ? null : mean - deviation, deviation === null ? null : mean + deviation]);
 }

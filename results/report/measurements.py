@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,12 @@ from results.problems import ResultsError
 from results.result_store import ResultStore
 
 Row = dict[str, Any]
+_SEED = re.compile(r"(^|\.)seeds?$")
 
 _EXPERIMENTS = """
     SELECT experiment, any_value("table" ORDER BY position) AS "table", count(*) AS planned, count(method) AS runs,
         count(DISTINCT method) AS methods, count(DISTINCT benchmark) AS benchmarks,
-        count(DISTINCT split_seed) AS splits, count(DISTINCT cell) AS cells,
+        count(DISTINCT split_seed) AS splits, count(DISTINCT told(cell)) AS cells,
         coalesce(sum(rolled_out), 0)::BIGINT AS episodes
     FROM experiments LEFT JOIN runs USING (run)
         LEFT JOIN (SELECT run, count(*) AS rolled_out FROM episodes GROUP BY run) USING (run)
@@ -30,7 +32,7 @@ _STANDINGS = """
 """
 _SPECS = """
     WITH measured AS (
-        SELECT benchmark, method, cell, spec, role, run, episode,
+        SELECT benchmark, method, told(cell) AS cell, spec, role, run, episode,
             CASE headline(benchmark) WHEN 'success' THEN 100.0 * success::INT ELSE "return" END AS value
         FROM experiments JOIN runs USING (run) JOIN episodes USING (run)
         WHERE experiment = $experiment
@@ -43,7 +45,7 @@ _SPECS = """
     ORDER BY ALL
 """
 _CURVES = """
-    SELECT benchmark, method, cell, metric, CASE method WHEN 'expert' THEN step ELSE epoch END AS at,
+    SELECT benchmark, method, told(cell) AS cell, metric, CASE method WHEN 'expert' THEN step ELSE epoch END AS at,
         avg(value ORDER BY run) AS mean, min(value) AS low, max(value) AS high
     FROM experiments JOIN runs USING (run) JOIN curves USING (run)
     WHERE experiment = $experiment AND NOT contains(metric, '@')
@@ -87,8 +89,12 @@ def experiments(store: ResultStore) -> list[Row]:
 
 
 def cells(store: ResultStore, experiment: str) -> dict[str, Row]:
-    """Values of the grid of each run, by dotted name."""
-    return {row["run"]: json.loads(row["cell"]) for row in store.table(_CELLS, experiment=experiment).to_pylist()}
+    """Values of the grid of each run, by dotted name, without seeds: what is trained again is one number here."""
+    rows = store.table(_CELLS, experiment=experiment).to_pylist()
+    return {
+        row["run"]: {name: row_value for name, row_value in json.loads(row["cell"]).items() if not _SEED.search(name)}
+        for row in rows
+    }
 
 
 def cell_label(cell: Row) -> str:

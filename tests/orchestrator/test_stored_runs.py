@@ -103,7 +103,8 @@ def test_a_folder_goes_to_a_model_hub_and_comes_back(plan: Plan, storage: str, t
         "generator.safetensors",
     }
     _, header, text = (tmp_path / "mine" / "README.md").read_text().split("---\n", 2)
-    assert yaml.safe_load(header)["license"] == "mit" and "cheetah-speed" in yaml.safe_load(header)["tags"]
+    assert "license" not in yaml.safe_load(header), "the weights are whose they are"
+    assert "cheetah-speed" in yaml.safe_load(header)["tags"]
     assert f"| origin | run {run} |" in text and "| speed=" in text and "| test |" in text
     again = hypogen.load(tmp_path / "mine").policy(speed=5)
     assert (again.act(SEEN) == load_run(run, storage).policy(speed=5).act(SEEN)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -12,14 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
+import requests
+from ray.job_submission import JobStatus
 
-from orchestrator import supervised
+from orchestrator import submit, supervised
 from orchestrator.exceptions import UserError
 from orchestrator.submit import STOPPED, Job
 from results.result_store import ResultStore
@@ -180,3 +184,32 @@ def test_a_cluster_without_a_storage_makes_nothing(
     monkeypatch.delenv("HYPOGEN_STORAGE", raising=False)
     assert supervised.main(["tiny.yaml"]) == 2
     assert "give --storage" in capfd.readouterr().err
+
+
+class Interrupted:
+    """A Jobs API whose connection is lost while the log is read, and again when the status is asked for."""
+
+    def __init__(self) -> None:
+        self.lost = iter(
+            [aiohttp.ServerDisconnectedError(), requests.exceptions.ConnectionError(), RuntimeError("502")]
+        )
+        self.text = "one\ntwo\nthree\n"
+
+    async def tail_job_logs(self, name: str) -> AsyncIterator[str]:
+        for position, line in enumerate(self.text.splitlines(keepends=True)):
+            if position == 1 and (error := next(self.lost, None)):
+                raise error
+            yield line
+
+    def get_job_status(self, name: str) -> JobStatus:
+        if error := next(self.lost, None):
+            raise error
+        return JobStatus.SUCCEEDED
+
+
+def test_a_lost_connection_is_taken_up_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(submit, "LOOK_S", 0.01)
+    asyncio.run(submit._follow(Interrupted(), "some"))  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "one\ntwo\nthree\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.command import app
+from orchestrator.watching import is_sweep
 from results.result_store import ResultStore
 from tests.helpers.experiments import Killed
 from tests.helpers.result_rows import PROVENANCE_ROW, asked, run_row
@@ -91,3 +94,34 @@ def test_hours_have_a_price(storage: Path, tmp_path: Path) -> None:
 def test_a_storage_that_is_not_there_is_named(tmp_path: Path) -> None:
     for command in ("status", "failed", "cost"):
         assert str(tmp_path / "none") in said(command, "--storage", tmp_path / "none", status=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "is_one"),
+    [
+        ("/x/.venv/bin/python -m orchestrator.sweep a.yaml", True),
+        ("python3 -u -m orchestrator.command sweep quickstart", True),
+        ("/x/bin/python /x/bin/hypogen sweep quickstart", True),
+        ("timeout 2h /x/bin/hypogen sweep quickstart", False),
+        ("grep hypogen sweep", False),
+        ("python /x/bin/hypogen results tables", False),
+        ("python -m orchestrator.store check", False),
+    ],
+)
+def test_only_a_sweep_itself_is_asked_to_end(command: str, is_one: bool) -> None:
+    """A wrapper passes the signal on, and a second one would cost the checkpoints."""
+    assert is_sweep(command.split()) == is_one
+
+
+def test_at_once_means_two_signals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are far enough apart to arrive as two."""
+    monkeypatch.setattr("orchestrator.watching.AGAIN_S", 0.5)
+    count = "import signal, sys, time\nseen = []\nsignal.signal(15, lambda *_: seen.append(1))\nprint('', flush=True)\n"
+    script = tmp_path / "hypogen"
+    script.write_text(f"{count}while len(seen) < 2: time.sleep(0.01)\n")
+    words = [sys.executable, str(script), "sweep", "x", "--storage", str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert f"asked pid {process.pid} to end at once" in said("cancel", "--now", "--storage", tmp_path)
+        assert process.wait(timeout=10) == 0

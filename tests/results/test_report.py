@@ -22,12 +22,12 @@ from orchestrator.execution.measured import write_experiment, write_run
 from orchestrator.planning.plan import build as build_plan
 from results.__main__ import app
 from results.catalogue import grid
-from results.report import LARGEST_BYTES, build
+from results.report import LARGEST_BYTES, build, measurements
 from results.report.filming import films
 from results.result_store import ResultStore
 from tests.helpers.browser import DESK, PHONE, chromium, opened
 from tests.helpers.experiments import ROOT, TINY
-from tests.helpers.result_rows import PROVENANCE_ROW
+from tests.helpers.result_rows import PROVENANCE_ROW, asked, episode_rows, fill, run_row
 
 TABLES = ("leaderboard", "paper", "cost", "provenance")
 FIGURES = ("leaderboard", "specs", "distribution", "ablations", "training", "compute")
@@ -382,3 +382,32 @@ def test_mistakes_are_plain_messages(store, tmp_path):
     store.write("experiments", "other", [asked("other", "never")])
     assert "experiment other has no finished run" in answer("--experiment", "other")
     assert "cannot write" in answer("-o", str(tmp_path / "no" / "folder" / "r.html"))
+
+
+def test_trainings_that_are_repeated_with_other_seeds_are_one_row_and_one_curve(tmp_path):
+    """As the protocol has them; such an experiment has no grid that an ablation would show."""
+    store = ResultStore(tmp_path / "results")
+    runs, episodes, wanted = [], [], []
+    for method in ("hypogen", "uvfa"):
+        for seed in (0, 1):
+            run = run_row(f"{method}-{seed}", method, settings={"training.seed": seed})
+            runs.append(run)
+            episodes += episode_rows(run["run"], 0, [100.0 + seed, 200.0])
+            wanted.append(asked("seeds", run["run"], len(wanted), {"training.seed": seed}))
+    fill(store, runs, episodes, wanted)
+    store.write(
+        "curves", "of", [{"run": run["run"], "epoch": 1, "step": 1, "metric": "loss", "value": 1.0} for run in runs]
+    )
+    (experiment,) = measurements.experiments(store)
+    assert experiment["cells"] == 1
+    rows = measurements.standings(store, "seeds")
+    assert [(row["method"], row["label"], row["mean"]) for row in rows] == [
+        ("hypogen", "", 150.25),
+        ("uvfa", "", 150.25),
+    ]
+    assert [(row["method"], row["label"], len(row["points"])) for row in measurements.spec_series(store, "seeds")] == [
+        ("hypogen", "", 1),
+        ("uvfa", "", 1),
+    ]
+    assert [row["label"] for row in measurements.curve_series(store, "seeds")] == ["", ""]
+    assert '"swept":false' in build(store).decode()
