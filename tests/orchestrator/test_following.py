@@ -82,7 +82,7 @@ class Sweep:
     """A real execution in a thread, of a training that lasts as long as it may and of rollouts for six actors."""
 
     def __init__(self, storage: Path) -> None:
-        toys = [toy(ToyTraining, "training", 600.0), *(toy(ToyRollout, f"{number}", 20.0) for number in range(6))]
+        toys = [toy(ToyTraining, "training", 600.0), *(toy(ToyRollout, f"{number}", 30.0) for number in range(6))]
         self.plan, self.stop = plan_of(toys), StopRequest()
         self.ended: list[BaseException] = []
         self._session = Session(Store(str(storage)), Console(file=io.StringIO()), self.stop, self._watch)
@@ -120,7 +120,7 @@ def test_the_pool_grows_with_a_node_that_joins_and_an_idle_one_may_leave_while_a
     try:
         until(lambda: actors() == {head: 2} and len(sweep.state.running) == 3, 120)
         node = cluster.add_node(num_cpus=4, object_store_memory=MEMORY, labels={"usd-per-hour": "0.5"})
-        until(lambda: len(sweep.state.running) == 7, 10)
+        until(lambda: len(sweep.state.running) == 7, 20)
         (new,) = (one["NodeID"] for one in ray.nodes() if one["NodeID"] != head)
         until(lambda: actors() == {head: 2, new: 4}, 60)
         assert price_of_cluster(0.0) == pytest.approx(0.08925 + 0.5)
