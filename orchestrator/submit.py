@@ -35,7 +35,7 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 STOP_WAIT_S = 180
 """Time that a stopped sweep has until it is killed: trainings get a minute to leave checkpoints."""
 LOOK_S = 1.0
-READY_S = 60.0
+READY_S = 180.0
 CUT_SHORT = 10
 """How often the log of a job that has ended is asked for, where it does not come to its end."""
 STOPPED = 143

@@ -123,8 +123,8 @@ class Artifact(ABC):
 
     @property
     def gpu_seconds(self) -> float | None:
-        """Seconds that it takes alone on an H200 (``docs/performance.md``), roughly; None where none is asked for."""
-        return None
+        """Seconds that it takes alone on an H200 (``docs/performance.md``), roughly; None where no GPU is asked for."""
+        return self.seconds if self.place is Place.TRIAL else None
 
     @property
     def runners(self) -> int:

@@ -258,7 +258,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(undisturbed: Pat
         (("--storage", blocked / "runs"), "cannot be written"),
         (("--address", "127.0.0.1:1"), "nothing answers there"),
         (("--address", "head"), "host:port"),
-        (("--address", "ray://head:10001"), "on the cluster itself"),
+        (("--address", "ray://head:10001"), "from outside of a cluster"),
         (("--set", "hypogen.blocks=0"), "--set hypogen.blocks=0: methods.hypogen.blocks"),
         (("--profile", "smoke"), "unknown profile"),
     ]
