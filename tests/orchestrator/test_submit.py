@@ -91,6 +91,7 @@ def cluster() -> Iterator[Cluster]:
     del there["PYTHONPATH"]  # the code is sent along
     dashboard = free_port()
     command = ["ray", "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
+    command.append(f"--dashboard-agent-listen-port={free_port()}")  # another Ray of this host may have the usual one
     log = (folder / "head.log").open("wb")
     head = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), *command[1:], "--num-cpus=2", "--object-store-memory=200000000"],
