@@ -38,8 +38,8 @@ from orchestrator.artifacts.demonstrations_artifact import DemonstrationsArtifac
 POLICY = "policy.safetensors"
 """File with a generator's final policies."""
 
-SAMPLE_S = 6.0e-6
-PARAMETER_S = 9.5e-9
+SAMPLE_S = 3.0e-6
+PARAMETER_S = 4.1e-9
 """Seconds of a training step, per sample of the batch and per parameter, with two trainings side by side."""
 GPU_STEP_S = 3.0e-4
 GPU_PARAMETER_S = 5.9e-11
