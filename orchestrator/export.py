@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.sweep import STORAGE_DEFAULT
+
 if TYPE_CHECKING:
     from hypogen.deployment import Trained
 
@@ -25,9 +27,7 @@ Run = Annotated[
         help="Key of a run or the beginning of one, an exported folder, or zoo:NAME such as zoo:cheetah-speed."
     ),
 ]
-Storage = Annotated[
-    str | None, typer.Option(help="Folder or s3://… that the sweep was given. Default: $HYPOGEN_STORAGE, else ./runs.")
-]
+Storage = Annotated[str | None, typer.Option(help=f"Folder or s3://… that the sweep was given. {STORAGE_DEFAULT}")]
 
 
 @app.command()

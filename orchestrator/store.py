@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.sweep import DEFAULT_STORAGE, STORAGE_VARIABLE
+from orchestrator.sweep import STORAGE_DEFAULT, place_of
 
 if TYPE_CHECKING:
     from orchestrator.artifacts.artifact_store import Store
@@ -26,7 +26,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 Storage = Annotated[
     str | None,
-    typer.Option(help=f"Folder or s3://… to look after. Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."),
+    typer.Option(help=f"Folder or s3://… to look after. {STORAGE_DEFAULT}"),
 ]
 
 
@@ -118,7 +118,7 @@ def _open(storage: str | None) -> Store:
     from orchestrator.exceptions import UserError
 
     try:
-        return Store(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE)
+        return Store(place_of(storage, os.environ))
     except UserError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None

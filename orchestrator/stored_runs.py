@@ -18,7 +18,7 @@ from hypogen.policy import Policy
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.experts_artifact import ExpertsArtifact
 from orchestrator.artifacts.generator_artifact import POLICY, GeneratorArtifact
-from orchestrator.sweep import DEFAULT_STORAGE, STORAGE_VARIABLE
+from orchestrator.sweep import place_of
 from results.problems import ResultsError
 from results.result_store import open_results
 
@@ -56,18 +56,13 @@ def load(run: str, place: str | None = None) -> Trained:
     Raises ValueError when there is no such run, with those that there are, or none that has policies of its own;
     UserError for a storage that cannot be read; Damaged.
     """
-    place = place_of(place)
+    place = place_of(place, os.environ)
     return trained(find(run, place), Store(place))
 
 
 def load_named(name: str, place: str | None) -> Trained:
     """What a person names on a command line: a run of the storage, the zoo's experts, or a folder."""
     return lookup.load(name) if lookup.is_elsewhere(name) else load(name, place)
-
-
-def place_of(given: str | None) -> str:
-    """The storage that was named, the environment's, or the default."""
-    return given or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def find(run: str, place: str) -> StoredRun:
@@ -114,7 +109,7 @@ def facts_of(run: str, place: str | None) -> tuple[str, list[Measured], dict[str
     """Origin, measured returns, and facts of a run for its card; the zoo and folders have nothing but the origin."""
     if lookup.is_elsewhere(run):
         return run, [], {}
-    place = place_of(place)
+    place = place_of(place, os.environ)
     row = find(run, place)
     results = open_results(place)
     episodes = results.table(

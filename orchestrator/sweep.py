@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 STORAGE_VARIABLE = "HYPOGEN_STORAGE"
 DEFAULT_STORAGE = "runs"
+STORAGE_DEFAULT = f"Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."
+"""End of the help of every ``--storage``."""
 
 
 EXPERIMENT = typer.Argument(
@@ -44,9 +46,7 @@ EXPERIMENT = typer.Argument(
 )
 PROFILE = typer.Option(help="A profile of the file, such as smoke or laptop.")
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=10. Repeatable.")
-STORAGE = typer.Option(
-    help=f"Folder or s3://… for artifacts and results. Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."
-)
+STORAGE = typer.Option(help=f"Folder or s3://… for artifacts and results. {STORAGE_DEFAULT}")
 ADDRESS = typer.Option(
     help="host:port of a Ray head, or 'local'. Default: $RAY_ADDRESS, this host's cluster, or a private Ray."
 )
@@ -78,6 +78,11 @@ class Command:
     why: bool = False
 
 
+def place_of(given: str | None, environment: Mapping[str, str]) -> str:
+    """The storage that was named, the environment's, or the default."""
+    return given or environment.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+
+
 @app.command()
 def main(
     experiment: Annotated[Path, EXPERIMENT],
@@ -97,7 +102,7 @@ def main(
     from orchestrator.execution.stopping import StopRequest
     from results.problems import ResultsError
 
-    place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    place = place_of(storage, os.environ)
     given = tuple(assignments or ())
     try:
         file = packaged.experiment_file(experiment)

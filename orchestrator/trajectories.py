@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.sweep import DEFAULT_STORAGE, STORAGE_VARIABLE
+from orchestrator.sweep import STORAGE_DEFAULT, place_of
 
 if TYPE_CHECKING:
     from orchestrator.artifacts.artifact_store import Store
@@ -37,9 +37,7 @@ def main(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(
-            help=f"The place that the sweep was given. Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."
-        ),
+        typer.Option(help=f"The place that the sweep was given. {STORAGE_DEFAULT}"),
     ] = None,
     split: Annotated[int | None, typer.Option(min=0, help="Seed of the split to film. Default: the first.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=60.0, help="Simulated seconds to keep of each episode.")] = 4.0,
@@ -49,7 +47,7 @@ def main(
     from orchestrator.exceptions import Damaged, UserError
     from results.problems import ResultsError
 
-    place = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    place = place_of(storage, os.environ)
     try:
         film(experiment, profile, assignments or [], place, split, seconds, threads)
     except (UserError, ResultsError) as error:

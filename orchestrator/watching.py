@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.sweep import DEFAULT_STORAGE, STORAGE_VARIABLE
+from orchestrator.sweep import STORAGE_DEFAULT, place_of
 
 if TYPE_CHECKING:
     from orchestrator.artifacts.lock import Owner
 
 Storage = Annotated[
     str | None,
-    typer.Option(help=f"Folder or s3://… to look at. Default: ${STORAGE_VARIABLE}, else ./{DEFAULT_STORAGE}."),
+    typer.Option(help=f"Folder or s3://… to look at. {STORAGE_DEFAULT}"),
 ]
 STATUS = """
     WITH failures AS (
@@ -72,7 +72,7 @@ def show_status(storage: Storage = None) -> None:
     """Runs of each experiment that are stored, have failed or wait; what is being made now, and by which sweeps."""
     with _plain_errors():
         place = _place(storage)
-        _print_table(place, STATUS, "no sweep has begun here")
+        _print_rows(_rows(place, STATUS), "no sweep has begun here")
         for kind, key, owner in owners(place):
             age = (time.time() - owner.since) / 60
             still = ", but has shown no life for a minute" if owner.stands_still else ""
@@ -151,7 +151,7 @@ def drivers(place: str) -> list[Driver]:
         with suppress(psutil.Error, IndexError):
             words = process.cmdline()
             if process.uids().real == os.getuid() and is_sweep(words):
-                given = _option(words, "--storage") or process.environ().get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+                given = place_of(_option(words, "--storage"), process.environ())
                 if _absolute(given, Path(process.cwd())) == place:
                     found.append(Driver(process.pid, " ".join(words), place))
     return found
@@ -188,7 +188,7 @@ def _option(words: Sequence[str], name: str) -> str | None:
 
 
 def _place(storage: str | None) -> str:
-    return _absolute(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE, Path.cwd())
+    return _absolute(place_of(storage, os.environ), Path.cwd())
 
 
 def _absolute(storage: str, folder: Path) -> str:
@@ -199,10 +199,6 @@ def _rows(place: str, sql: str) -> list[dict[str, Any]]:
     from results.result_store import open_results
 
     return open_results(place).table(sql).to_pylist()
-
-
-def _print_table(place: str, sql: str, otherwise: str) -> None:
-    _print_rows(_rows(place, sql), otherwise)
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], otherwise: str) -> None:
