@@ -93,8 +93,8 @@ def cheetah(tree: Tree) -> Swept:
     storage = tree.root / "runs" / "cheetah"
     disturbed = Killed(path, storage, "--address", "local", root=tree.root)
     in_the_middle = disturbed.until(lambda: list(storage.glob("artifacts/generator/*")), timeout_s=600)
-    disturbed.kill()
-    assert in_the_middle
+    said = disturbed.kill()
+    assert in_the_middle, said
     left = made(storage)
     printed = tree.python("-m", "orchestrator.sweep", path, "--storage", storage, "--address", "local")
     (storage / "stdout").write_text(printed)

@@ -77,8 +77,8 @@ class Killed:
             text=True,
         )
 
-    def until(self, condition: Callable[[], object], timeout_s: float = 90) -> bool:
-        """Wait for a condition, or for the end; whether the condition came first."""
+    def until(self, condition: Callable[[], object], timeout_s: float = 300) -> bool:
+        """Wait for a condition, or for the end; whether the condition came first, and in time."""
         deadline = time.monotonic() + timeout_s
         while self.process.poll() is None and time.monotonic() < deadline:
             if condition():
@@ -86,9 +86,11 @@ class Killed:
             time.sleep(0.01)
         return False
 
-    def kill(self) -> None:
+    def kill(self) -> str:
+        """End it at once. Returns what it said."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=10)
+        output, _ = self.process.communicate(timeout=60)
+        return output
 
     def workers(self, name: str) -> list[int]:
         """Ids of this run's processes whose program has a name such as ``ray::RolloutWorker`` or ``gcs_server``."""

@@ -155,7 +155,7 @@ def test_a_kill_in_the_training_and_other_workers_change_no_row(measured: Path, 
     slow = ["--set", "training.checkpoint_every_s=0"]
     path, runs = measured / "0.yaml", tmp_path / "runs"
     killed = Killed(path, runs, "--address", "local", *slow, "--max-concurrent", "1")
-    assert killed.until(lambda: list(runs.glob("work/generator/*/snapshots/policy-2.safetensors")), timeout_s=300)
+    assert killed.until(lambda: list(runs.glob("work/generator/*/snapshots/policy-2.safetensors"))), killed.kill()
     killed.kill()
     Killed(path, runs, "--address", "local", *slow, "--set", "resources.rollout.workers=3").finish()
     undisturbed = tmp_path / "undisturbed"

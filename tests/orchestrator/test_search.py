@@ -76,7 +76,7 @@ def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
 ) -> None:
     path, storage = tiny(**CHANGES), tmp_path / "runs"
     run = Killed(path, storage, "--address", "local")
-    assert run.until(lambda: list(storage.glob("work/study/*/trial-00001.json")), timeout_s=150)
+    assert run.until(lambda: list(storage.glob("work/study/*/trial-00001.json"))), run.kill()
     run.kill()
     kept = {file.name: file.read_text() for file in storage.glob("work/study/*/trial-*.json")}
     assert len(kept) >= 2
@@ -101,7 +101,7 @@ def test_a_search_that_is_stopped_ends_quietly_and_keeps_its_checkpoints(
     training = {"epochs": 100_000, "batch_size": 500, "learning_rate": 1e-3, "checkpoint_every_s": 1.0}
     path, storage = tiny(**{**CHANGES, "training": training}), tmp_path / "runs"
     run = Killed(path, storage, "--address", "local")
-    assert run.until(lambda: list(storage.glob("work/search/*/checkpoint/*")), timeout_s=150)
+    assert run.until(lambda: list(storage.glob("work/search/*/checkpoint/*"))), run.kill()
     run.process.send_signal(signal.SIGTERM)
     output, _ = run.process.communicate(timeout=90)
     assert run.process.returncode == 143, output

@@ -129,7 +129,7 @@ def test_a_driver_that_dies_begins_again_and_ends_with_the_table(cluster: Cluste
     until(lambda: listening(cluster))
     first = cluster.submit(tiny)
     until(lambda: any((cluster.storage / "work").glob("*/*")) or first.poll() is not None)
-    assert first.poll() is None, first.communicate()[0]
+    assert first.poll() is None, ended(first)
     [driver] = cluster.sweeps()
     joined = cluster.submit(tiny)
     driver.send_signal(signal.SIGKILL)

@@ -146,7 +146,7 @@ def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed:
     ]
     for moment in moments:
         run = Killed(path, storage, "--address", "local")
-        assert run.until(moment), run.process.communicate()[0]
+        assert run.until(moment), run.kill()
         run.kill()
     Killed(path, storage, "--address", "local").finish()
     assert tables(storage) == tables(undisturbed)
@@ -159,11 +159,13 @@ def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed:
 def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     run = Killed(path, storage, "--address", "local", "--set", "resources.rollout.deadline_s=15")
-    assert run.until(lambda: list(storage.glob("staging/experts-*")))
+    assert run.until(lambda: list(storage.glob("staging/experts-*"))), run.kill()
     trials = run.workers("ray::ImplicitFunc")
     for pid in trials:
         os.kill(pid, signal.SIGKILL)
-    assert run.until(lambda: list(storage.glob("staging/demonstrations-*")) + list(storage.glob("staging/rollouts-*")))
+    assert run.until(
+        lambda: list(storage.glob("staging/demonstrations-*")) + list(storage.glob("staging/rollouts-*"))
+    ), run.kill()
     actors = run.workers("ray::RolloutWorker")
     for number, pid in enumerate(actors):  # one is only stopped: Ray never notices, so the pool's deadline must
         os.kill(pid, signal.SIGKILL if number % 2 else signal.SIGSTOP)
@@ -176,7 +178,7 @@ def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undis
 def test_where_a_private_ray_dies_the_command_begins_again(undisturbed: Path, tmp_path: Path, name: str) -> None:
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     run = Killed(path, storage, "--address", "local")
-    assert run.until(lambda: list(storage.glob("staging/experts-*")))
+    assert run.until(lambda: list(storage.glob("staging/experts-*"))), run.kill()
     for pid in run.workers(name):
         os.kill(pid, signal.SIGKILL)
     printed = run.finish()
@@ -243,7 +245,7 @@ def test_a_cluster_of_two_nodes_gives_the_same_rows_and_may_lose_one(
     address, lose = two_nodes
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     run = Killed(path, storage, "--address", address)
-    assert run.until(lambda: list(storage.glob("artifacts/demonstrations/*")))
+    assert run.until(lambda: list(storage.glob("artifacts/demonstrations/*"))), run.kill()
     lose()
     printed = run.finish()
     assert f"Ray: {address}" in printed

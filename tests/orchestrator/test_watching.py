@@ -33,7 +33,7 @@ def said(*words: object, status: int = 0) -> str:
 def test_a_sweep_is_seen_and_cancelled(tiny: Callable[..., Path], tmp_path: Path) -> None:
     path, storage = tiny(**LONG), tmp_path / "runs"
     run = Killed(path, storage, "--address", "local")
-    assert run.until(lambda: list(storage.glob("work/generator/*/seconds")), timeout_s=150)
+    assert run.until(lambda: list(storage.glob("work/generator/*/seconds"))), run.kill()
     seen = said("status", "--storage", storage)
     (line,) = [line for line in seen.splitlines() if line.startswith("tiny")]
     runs, stored, broken, waiting = map(int, line.split()[1:5])
