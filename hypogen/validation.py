@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from numbers import Real
 from typing import Any
 
@@ -50,6 +50,17 @@ def later(default: Any) -> Any:
     At its default, which is what the code did before, it goes without saying: neither keys nor rows change.
     """
     return field(default=default, metadata={LATER: True})
+
+
+def described(settings: Any) -> str:
+    """A settings dataclass as `repr` has it, without those settings that go without saying."""
+    told = [field.name for field in fields(settings) if field.repr and not goes_without_saying(settings, field)]
+    return f"{type(settings).__name__}({', '.join(f'{name}={getattr(settings, name)!r}' for name in told)})"
+
+
+def goes_without_saying(settings: Any, field: Field[Any]) -> bool:
+    """Whether a setting came `later` and is at its default."""
+    return LATER in field.metadata and bool(getattr(settings, field.name) == field.default)
 
 
 def whole(minimum: int) -> Rule:

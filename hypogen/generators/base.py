@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hypogen.benchmarks import Benchmark
 from hypogen.policy import Policy, PolicyShape
+from hypogen.validation import described
 
 if TYPE_CHECKING:  # a runtime import would load the simulators, which a generator does not need
     from hypogen.demonstrations import Demonstrations
@@ -100,7 +101,7 @@ class Generator(nn.Module, ABC):
         return {}
 
     def extra_repr(self) -> str:
-        return f"{self.benchmark.name}, {self.shape}, {self.settings}"
+        return f"{self.benchmark.name}, {self.shape}, {described(self.settings)}"
 
 
 def raw_specs(benchmark: Benchmark, specs: Specs) -> Tensor:

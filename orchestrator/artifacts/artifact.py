@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from hypogen.benchmarks import Benchmark
 from hypogen.demonstrations import Selectable
-from hypogen.validation import LATER
+from hypogen.validation import goes_without_saying
 from orchestrator.artifacts.artifact_store import Store
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -217,7 +217,7 @@ def settings_content(settings: object) -> Content:
     """
     content: Content = dataclasses.asdict(settings)  # type: ignore[call-overload]
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
-        if field.name in PASSING_SETTINGS or (LATER in field.metadata and content[field.name] == field.default):
+        if field.name in PASSING_SETTINGS or goes_without_saying(settings, field):
             del content[field.name]
     return content
 

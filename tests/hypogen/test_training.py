@@ -187,6 +187,12 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         fit(tiny_generator("hyperzero"), tiny_demonstrations(), QUICK, 1, path)
 
 
+def test_a_checkpoint_from_before_a_setting_existed_goes_on():
+    told = tiny_generator("hyperzero").extra_repr()
+    assert "HyperZeroSettings(embedding_dim=" in told and "heads" not in told and "value_loss" not in told
+    assert "heads='authors'" in tiny_generator("hyperzero", heads="authors").extra_repr()
+
+
 def test_the_seed_decides_the_order_and_nothing_else_does():
     one, same_seed, other = (tiny_generator("cond_policy") for _ in range(3))
     for generator, seed in ((one, 1), (same_seed, 1), (other, 2)):
