@@ -162,6 +162,7 @@ _FAST = TD3Settings(
 )
 
 _JOINT = dataclasses.replace(_FAST, updates=60_000, joint_fraction=1.0, joint_batch_size=8, evaluate_every=5000)
+_FEW = dataclasses.replace(_JOINT, joint_agents=2, joint_batch_size=32, environments=4, replay_capacity=20_000)
 
 RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
     {
@@ -173,7 +174,8 @@ RECIPES: Mapping[str, TD3Settings] = MappingProxyType(
         "brief": dataclasses.replace(_JOINT, updates=40_000),
         "pair": dataclasses.replace(_JOINT, joint_agents=2),
         "brief_pair": dataclasses.replace(_JOINT, updates=40_000, joint_agents=2),
-        "few": dataclasses.replace(_JOINT, joint_agents=2, joint_batch_size=32, environments=4, replay_capacity=20_000),
+        "few": _FEW,
+        "long_few": dataclasses.replace(_FEW, updates=180_000),
     }
 )
 """Settings by name: the paper's own, and ours, which trade the paper's updates for shared experience.
@@ -184,8 +186,9 @@ evaluations from 896 to 898, and they take several times as long as those before
 transitions once they have parted. ``brief`` is ``joint`` with two thirds of the updates, ``long`` with twice as many.
 ``pair`` is ``joint`` with one agent per direction, which learns the low speeds first and the high ones from there: an
 agent of high exact speeds alone finds no reward; ``brief_pair`` is the brief one of these. ``few`` is ``pair`` for a
-grid of about ten specs, with four worlds for each. ``independent`` has the budget of ``fast``, but its experts share
-nothing from the first update on: own weights, own transitions, own random numbers.
+grid of about ten specs, with four worlds for each, and ``long_few`` that with three times as many updates.
+``independent`` has the budget of ``fast``, but its experts share nothing from the first update on: own weights, own
+transitions, own random numbers.
 """
 
 

@@ -31,7 +31,7 @@ RECIPE_OF = {
     "walker-speed": "fast",
     "walker-length": "long",
     "walker-speed-length": "long",
-    "walker-exact-speed": "few",
+    "walker-exact-speed": "long_few",
     "finger-speed": "fast",
     "finger-length": "long",
     "finger-speed-length": "long",
