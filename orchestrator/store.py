@@ -1,7 +1,7 @@
 """Commands that look after a storage.
 
-``python -m orchestrator.store check``: find damaged artifacts and results, and set them aside to be made again.
-``python -m orchestrator.store gc``: find artifacts that no listed experiment needs, and delete them.
+``hypogen store check``: find damaged artifacts and results, and set them aside to be made again.
+``hypogen store gc``: find artifacts that no listed experiment needs, and delete them.
 
 Exit status: 0 when nothing is damaged (any more), 1 when something is, 2 when what was given makes no sense.
 """

@@ -1,4 +1,4 @@
-"""``python -m orchestrator.submit experiments/table1.yaml``: a sweep on a cluster that this machine is no part of.
+"""``hypogen submit experiments/table1.yaml``: a sweep on a cluster that this machine is no part of.
 
 The command is that of ``orchestrator.sweep``, and so is its exit status. The cluster is reached by its Jobs API, which
 keeps the log; the code and the commit are sent along. The same command again joins the sweep that it started.

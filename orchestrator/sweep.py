@@ -1,4 +1,4 @@
-"""``python -m orchestrator.sweep experiments/quickstart.yaml``: one experiment file, from nothing to its table.
+"""``hypogen sweep experiments/quickstart.yaml``: one experiment file, from nothing to its table.
 
 Exit status: 0 when every run is there, 1 when some could not be made, 2 when what was given makes no sense, 3 when the
 budget is used up, and 128 and the number of the signal that ended it.

@@ -1,4 +1,4 @@
-"""``python -m orchestrator.trajectories experiments/quickstart.yaml``: film what a sweep made, for the report.
+"""``hypogen trajectories experiments/quickstart.yaml``: film what a sweep made, for the report.
 
 Rolls out one episode per spec with the stored policies of an experiment's runs and keeps the joint positions of its
 first seconds in the table ``trajectories``: of the planar robots (cheetah, walker, finger), of one split. It is the
@@ -43,7 +43,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.1, max=60.0, help="Simulated seconds to keep of each episode.")] = 4.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads that step the physics.")] = 1,
 ) -> None:
-    """Film the policies of EXPERIMENT's runs at every spec, for `python -m results report`."""
+    """Film the policies of EXPERIMENT's runs at every spec, for `hypogen report`."""
     from orchestrator.exceptions import Damaged, UserError
     from results.problems import ResultsError
 
@@ -81,12 +81,12 @@ def film(
     if plan is None or not runs:
         raise UserError(
             f"{storage} has no policy of {path} that can be filmed (a robot of MuJoCo, trained to the end). Make some: "
-            f"python -m orchestrator.sweep {path}{f' --profile {profile}' if profile else ''} --storage {storage}"
+            f"hypogen sweep {path}{f' --profile {profile}' if profile else ''} --storage {storage}"
         )
     for run in runs:
         specs = _film(plan.experiment, run, store, seconds, threads)
         print(f"filmed {run.label}: {specs} specs")
-    print(f"Next: python -m results report --storage {storage} -o report.html")
+    print(f"Next: hypogen report --storage {storage} -o report.html")
 
 
 def _to_film(plan: Plan, store: Store, split: int | None) -> list[Run]:

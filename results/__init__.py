@@ -5,7 +5,7 @@
     store.frame("SELECT method, avg(return) FROM episodes JOIN runs USING (run) GROUP BY method")
     print(render("main", store, experiment="quickstart"))
 
-Names load when first used, so that `python -m results --help` answers at once.
+Names load when first used, so that `hypogen results --help` answers at once.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class ResultStore:
         except (OSError, pa.ArrowException) as error:
             raise ResultsError(
                 f"cannot read {path}: {str(error).splitlines()[0]}. If it is damaged, "
-                "`python -m orchestrator.store check --repair` sets it aside"
+                "`hypogen store check --repair` sets it aside"
             ) from error
 
     def _publish(self, path: str, content: bytes) -> None:

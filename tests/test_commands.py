@@ -16,7 +16,7 @@ from orchestrator.config.loading import expand, load
 from orchestrator.exceptions import ConfigError
 from tests.helpers.experiments import ROOT, TINY
 
-SWEEP, RESULTS = "python -m orchestrator.sweep", "python -m results"
+SWEEP, RESULTS = "hypogen sweep ", "hypogen results "
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -31,8 +31,6 @@ FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 def commands(start: str) -> list[str]:
     """Lines of code blocks in the pages that begin with a command, without the comment behind them."""
     lines = [line.strip() for page in PAGES if page.exists() for line in page.read_text().splitlines()]
-    for short, long in (("hypogen sweep ", f"{SWEEP} "), ("hypogen results ", f"{RESULTS} ")):
-        lines = [long + line.removeprefix(short) if line.startswith(short) else line for line in lines]
     found = [line.partition("  #")[0].strip() for line in lines if line.startswith(start)]
     return sorted({line for line in found if "…" not in line and not re.search(r"\b[A-Z]{4,}\b(?!.*SELECT)", line)})
 

@@ -1,9 +1,9 @@
 """Trained experts that come with the project: one folder per benchmark, with the card that says how they came to be.
 
-python -m hypogen.zoo list                    # what there is, and how good it is
-python -m hypogen.zoo train cheetah-speed     # make it again from nothing; the same command goes on after a kill
-python -m hypogen.zoo check                   # roll it out on fresh episodes
-python -m hypogen.zoo exchange walker-length  # give each spec the best of all its experts
+hypogen zoo list                    # what there is, and how good it is
+hypogen zoo train cheetah-speed     # make it again from nothing; the same command goes on after a kill
+hypogen zoo check                   # roll it out on fresh episodes
+hypogen zoo exchange walker-length  # give each spec the best of all its experts
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def load(name: str) -> Experts:
     if entry.revision != revision:
         raise ValueError(
             f"the zoo's experts are of revision {entry.revision} of {benchmark}, which is now at revision {revision}: "
-            f"train them again with python -m hypogen.zoo train {benchmark}"
+            f"train them again with hypogen zoo train {benchmark}"
         )
     return as_type(Experts.load(folder), torch.float32)
 

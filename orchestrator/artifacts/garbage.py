@@ -135,7 +135,7 @@ def _stored(store: Store) -> Iterable[Stored]:
             try:
                 parents = tuple(Manifest.load(store, kind, key).parents)
             except Damaged as found:
-                raise UserError(f"{found}. First run `python -m orchestrator.store check --repair`.") from None
+                raise UserError(f"{found}. First run `hypogen store check --repair`.") from None
             yield Stored(kind, key, sum(info.size for info in infos), parents, max(info.mtime for info in infos))
 
 

@@ -42,8 +42,8 @@ def _places(state: ExecutionState) -> str:
     option = "" if storage == "runs" else f" --storage {storage}"
     return (
         f"\nResults: {storage}/results (Parquet). Next:\n"
-        f"  python -m results table {experiment.table} --experiment {experiment.name}{option}\n"
-        f"  python -m results query '{QUERY}'{option}"
+        f"  hypogen results table {experiment.table} --experiment {experiment.name}{option}\n"
+        f"  hypogen results query '{QUERY}'{option}"
     )
 
 

@@ -81,7 +81,7 @@ def answers(address: str) -> bool:
 def _check_address(name: str, value: str) -> None:
     if "://" in value:
         raise UserError(
-            f"{name}={value}: from outside of a cluster, run `python -m orchestrator.submit …`; or give the "
+            f"{name}={value}: from outside of a cluster, run `hypogen submit …`; or give the "
             "host:port of a head that this host has joined."
         )
     host, separator, port = value.rpartition(":")

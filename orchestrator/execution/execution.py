@@ -138,7 +138,7 @@ class _Execution:
         """Set a damaged artifact aside, to be made again; one that is damaged ever again fails."""
         state = self._state
         if found.key not in state.plan.artifacts or self._losses[found.key] == LOSSES:
-            raise UserError(f"{found}. Run `python -m orchestrator.store check` on {state.store.given}.")
+            raise UserError(f"{found}. Run `hypogen store check` on {state.store.given}.")
         known = state.is_there(state.plan.artifacts[found.key])
         if not known and not state.store.exists(found.kind, found.key):
             return  # several met the same damage

@@ -94,7 +94,7 @@ def draw(name: str, store: ResultStore, experiment: str | None = None) -> Figure
         where = f"experiment {experiment}" if experiment else store.root
         raise ResultsError(
             f"{name} has nothing to draw: it needs {entry.needs}, and {where} has none. Measure some: "
-            f"python -m orchestrator.sweep experiments/{entry.file}.yaml --profile laptop"
+            f"hypogen sweep experiments/{entry.file}.yaml --profile laptop"
         )
     figure.suptitle(entry.title + (f"\nexperiment {experiment}" if experiment else ""), fontsize=10)
     return figure

@@ -315,7 +315,7 @@ function capsule(pen, [x1, z1, x2, z2, radius], view, ink, opacity) {
 function buildFilms() {
   const host = document.getElementById("films");
   if (DATA.films.length) host.player = new Player(host);
-  else host.append(element("p", { class: "none" }, "No films here. python -m orchestrator.trajectories FILE, with the file and storage of a sweep, makes some of cheetah, walker and finger."));
+  else host.append(element("p", { class: "none" }, "No films here. hypogen trajectories FILE, with the file and storage of a sweep, makes some of cheetah, walker and finger."));
 }
 
 buildFilters();

@@ -83,7 +83,7 @@ def experiments(store: ResultStore) -> list[Row]:
     if not rows:
         raise ResultsError(
             f"no experiment in {store.root} has a finished run: there is nothing to report. Make some: "
-            "python -m orchestrator.sweep experiments/quickstart.yaml"
+            "hypogen sweep experiments/quickstart.yaml"
         )
     return rows
 

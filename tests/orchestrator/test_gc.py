@@ -114,7 +114,7 @@ def test_nothing_goes_while_something_is_being_made_or_cannot_be_read(tiny: Call
     text = manifest.read_text()
     manifest.write_text("half")
     unreadable = gc(store, "--delete")
-    assert unreadable.exit_code == 2 and "First run `python -m orchestrator.store check --repair`" in unreadable.output
+    assert unreadable.exit_code == 2 and "First run `hypogen store check --repair`" in unreadable.output
     assert there(store) == plan.artifacts.keys()
     manifest.write_text(text)
     age(store)

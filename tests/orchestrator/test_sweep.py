@@ -57,10 +57,10 @@ def test_from_one_yaml_to_one_table(undisturbed: Path) -> None:
 
 def test_the_printed_next_commands_work(undisturbed: Path) -> None:
     printed = (undisturbed.parent / "stdout").read_text()
-    commands = [line.strip() for line in printed.splitlines() if line.strip().startswith("python -m results")]
+    commands = [line.strip() for line in printed.splitlines() if line.strip().startswith("hypogen results")]
     assert len(commands) == 2
     for command in commands:
-        words = command.replace("python", sys.executable, 1)
+        words = command.replace("hypogen", f"{sys.executable} -m orchestrator.command", 1)
         done = subprocess.run(
             words, shell=True, capture_output=True, text=True, cwd=undisturbed.parent, env=environment()
         )

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.trajectories`, where there is nothing to film; what it films is tested with the report."""
+"""`hypogen trajectories`, where there is nothing to film; what it films is tested with the report."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def answer(*words: object) -> str:
 def test_without_policies_it_says_what_to_run(tiny, tmp_path):
     path, storage = tiny(), tmp_path / "runs"
     storage.mkdir()
-    assert answer(path, "--storage", storage).endswith(
-        f"Make some: python -m orchestrator.sweep {path} --storage {storage}\n"
-    )
+    assert answer(path, "--storage", storage).endswith(f"Make some: hypogen sweep {path} --storage {storage}\n")
 
 
 @pytest.mark.parametrize(

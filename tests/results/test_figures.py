@@ -334,7 +334,7 @@ def test_a_figure_with_nothing_to_draw_says_what_to_run(store, name, tmp_path: P
         assert (done.exit_code, done.stdout, out.exists()) == (2, "", False)
         assert done.stderr.startswith(f"error: {name} has nothing to draw: it needs ")
         assert ("experiment other has none" in done.stderr) == bool(more)
-    command = done.stderr.strip().partition("python -m orchestrator.sweep ")[2]
+    command = done.stderr.strip().partition("hypogen sweep ")[2]
     path, option, profile = command.split()
     assert option == "--profile" and expand(load(ROOT / path, profile)), "the remedy is one"
 

@@ -361,7 +361,7 @@ def test_without_films_it_says_how_to_make_some(browser, store, tmp_path):
     file = tmp_path / "report.html"
     file.write_bytes(build(store))
     page, complaints = opened(browser, file)
-    assert "python -m orchestrator.trajectories FILE" in page.inner_text("#watch")
+    assert "hypogen trajectories FILE" in page.inner_text("#watch")
     assert "None: every artifact" in page.inner_text("#failures")
     assert complaints == []
     page.close()
@@ -376,7 +376,7 @@ def test_mistakes_are_plain_messages(store, tmp_path):
         return done.stderr
 
     store.write("experiments", "planned", [asked("planned", "r")])
-    assert "has a finished run: there is nothing to report. Make some: python -m orchestrator" in answer()
+    assert "has a finished run: there is nothing to report. Make some: hypogen sweep" in answer()
     fill(store, [run_row("r")], episode_rows("r", 0, [1.0]))
     assert "unknown experiment 'planed'. Did you mean 'planned'?" in answer("--experiment", "planed")
     store.write("experiments", "other", [asked("other", "never")])
