@@ -21,6 +21,7 @@ LAYERS = (
     "orchestrator.planning",
     "orchestrator.execution",
     "orchestrator.console",
+    "orchestrator.sending",
     "orchestrator.sweep",
     "orchestrator.store",
     "orchestrator.supervised",
