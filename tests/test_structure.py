@@ -28,6 +28,7 @@ LAYERS = (
     "orchestrator.submit",
     "orchestrator.watching",
     "orchestrator.stored_runs",
+    "orchestrator.shown",
     "orchestrator.export",
     "orchestrator.film",
     "orchestrator.trajectories",
