@@ -6,6 +6,7 @@ one did not send, the next one does.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -20,9 +21,11 @@ from results.sinks import check_sink
 
 LOOK_S = 15.0
 """Time between two looks for new runs."""
-PATIENCE_S = 60.0
-"""Time that a sink has at most, for all that there is to send."""
-NICENESS = 10
+PATIENCE_S = 600.0
+"""Time that a sink has at most while the sweep goes on: the sweep comes first on the processors."""
+CLOSING_S = 60.0
+"""The same once the sweep is done, and waits for it."""
+NICENESS = 5
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ def sending(targets: Sequence[Target], storage: str, experiment: str, say: Calla
         yield
         done.set()
         if targets:
-            thread.join()
-            sender.send()
+            sender.finish(thread)
     finally:
         done.set()
         sender.stop()
@@ -79,16 +81,23 @@ class _Sender:
         while not done.wait(LOOK_S):
             self.send()
 
-    def send(self) -> None:
-        """Send whatever the sinks lack, one after the other, if there is anything new."""
+    def finish(self, thread: threading.Thread) -> None:
+        """Wait for what is being sent, then send the rest."""
+        thread.join(CLOSING_S)
+        self._kill()
+        thread.join()
+        self.send(CLOSING_S, last=True)
+
+    def send(self, patience_s: float = PATIENCE_S, last: bool = False) -> None:
+        """Send whatever the sinks lack, one after the other, if there is anything new or it is the last time."""
         found: list[str] = []
         with suppress(ResultsError, OSError):  # the storage's trouble is the sweep's own
             found = ResultStore(f"{self._storage.rstrip('/')}/results").keys("runs")
-        if not found or (found == self._seen and not self._said):
+        if not found or (found == self._seen and not last):
             return
         self._seen = found
         for target in tuple(self._targets):
-            trouble = None if self._stopped else self._trouble(target)
+            trouble = None if self._stopped else self._trouble(target, patience_s)
             if trouble and not self._stopped and target not in self._said:
                 self._said.add(target)
                 command = " ".join(["hypogen results", *self._words(target)])
@@ -102,7 +111,7 @@ class _Sender:
     def _words(self, target: Target) -> list[str]:
         return ["send", target.name, "--to", target.place, "--experiment", self._experiment, "--storage", self._storage]
 
-    def _trouble(self, target: Target) -> str | None:
+    def _trouble(self, target: Target, patience_s: float) -> str | None:
         """Send to one sink; one line on what went wrong, if anything did. A sink that hangs is given up."""
         command = ["nice", "-n", str(NICENESS), sys.executable, "-m", "results", *self._words(target)]
         try:
@@ -110,17 +119,21 @@ class _Sender:
             self._child = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
             )
-            _, said = self._child.communicate(timeout=PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._kill()
-            self._targets.remove(target)
-            return f"{target.name}: {target.place} took longer than {PATIENCE_S:.0f} s"
         except OSError as error:
             return f"{target.name}: {error}"
+        said = ""
+        try:
+            _, said = self._child.communicate(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        if self._child.returncode == -signal.SIGKILL:
+            self._targets.remove(target)
+            return f"{target.name}: {target.place} took too long"
         lines = said.strip().splitlines() or [f"ended with status {self._child.returncode}"]
         return f"{target.name}: {lines[-1].removeprefix('error: ')}" if self._child.returncode else None
 
     def _kill(self) -> None:
-        if self._child is not None:
+        """End the process that sends, if one does."""
+        if self._child is not None and self._child.poll() is None:
             self._child.kill()
             self._child.wait()

@@ -39,7 +39,7 @@ def test_runs_are_sent_while_the_sweep_goes_on_and_the_last_at_its_end(storage: 
     place, said = tmp_path / "boards", list[str]()
     with sending([Target("tensorboard", str(place))], storage, "one", said.append):
         finish(storage, "a")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         while boards(place) != {"a"} and time.monotonic() < deadline:
             time.sleep(0.1)
         assert boards(place) == {"a"}
@@ -52,7 +52,7 @@ def test_trouble_is_said_once_and_another_sink_has_everything(storage: str, tmp_
     targets = [Target("mlflow", "/dev/null/x"), Target("tensorboard", str(place))]
     with sending(targets, storage, "one", said.append):
         finish(storage, "a")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         while not said and time.monotonic() < deadline:
             time.sleep(0.1)
         finish(storage, "b")
@@ -63,14 +63,14 @@ def test_trouble_is_said_once_and_another_sink_has_everything(storage: str, tmp_
 
 
 def test_a_sink_that_hangs_is_given_up(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(module, "CLOSING_S", 3.0)
     finish(storage, "a")
     said, before = list[str](), time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and never answers
         place = f"http://127.0.0.1:{server.getsockname()[1]}"
         with sending([Target("mlflow", place)], storage, "one", said.append):
             pass
-    assert [line.partition(".")[0] for line in said] == [f"mlflow: {place} took longer than 3 s".partition(".")[0]]
+    assert len(said) == 1 and said[0].startswith(f"mlflow: {place} took too long. The sweep goes on; ")
     assert time.monotonic() - before < 30
 
 
