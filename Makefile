@@ -61,6 +61,14 @@ $(VENV)/triton/.ready: $(VENV)/.ready
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.9.0
 	@touch $@
 
+# trackio wants an older Pillow than the lock has: for its test it lies in a folder of its own, with what it brings.
+$(VENV)/trackio/.ready: $(VENV)/.ready
+	@echo "Installing trackio, for the test of what is sent to it …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/trackio \
+	  trackio==0.43.0 brotli==1.2.1 gradio_client==2.7.2 hf-xet==1.8.0 httpcore==1.0.9 httpcore2==2.16.2 httptools==0.9.0 httpx==0.28.1 \
+	  httpx2==2.16.2 huggingface_hub==2.4.0 orjson==3.13.0 pillow==12.3.0 python-multipart==0.0.34 truststore==0.10.5 uvloop==0.23.0 watchfiles==1.3.0
+	@touch $@
+
 # The tests open the report in a browser.
 browser:
 ifeq ($(CHROMIUM),)
@@ -73,7 +81,7 @@ else
 endif
 endif
 
-test: setup lint types browser $(VENV)/triton/.ready
+test: setup lint types browser $(VENV)/triton/.ready $(VENV)/trackio/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 clean:
@@ -82,7 +90,7 @@ clean:
 # Renew requirements.lock from pyproject.toml: resolve in an empty environment, keep the versions.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q ".[maniskill,cluster,export,test]" wheel
+	$(VENV)-lock/bin/python -m pip install -q ".[maniskill,cluster,export,sinks,sharing,test]" wheel
 	{ echo "# Every package that the set-up installs, for Python 3.11 on Linux; \`make lock\` renews it."; \
 	  $(VENV)-lock/bin/python -m pip list --format=freeze --exclude hypogen --exclude pip | sed 's/+.*//'; } > requirements.lock
 	rm -rf $(VENV)-lock

@@ -42,13 +42,20 @@ def main(
             help="Spec of the policy, such as speed=3.7 or speed=3,length=0.4. Default: the generator itself."
         ),
     ] = None,
+    minari: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Write the demonstrations that RUN learned from instead, as this dataset."),
+    ] = None,
     storage: Storage = None,
 ) -> None:
     """Write the policy of RUN for a spec, or its whole generator, which takes the spec as an input.
 
-    A folder is what hypogen.load takes, with a card for a model hub.
+    A folder is what hypogen.load takes, with a card for a model hub. With --minari it is a folder of Minari datasets.
     """
     with plain_errors():
+        if minari is not None:
+            _save_dataset(run, minari, out, spec, storage)
+            return
         _check(out, spec)
         from hypogen.deployment.limits import parse
         from orchestrator.stored_runs import load_named
@@ -100,6 +107,20 @@ def _save_folder(trained: Trained, out: Path, run: str, storage: str | None) -> 
     trained.save(out)
     (out / "README.md").write_text(card(trained, origin, measured, facts))
     print(f"{out}/: {', '.join(sorted(path.name for path in out.iterdir()))}")
+
+
+def _save_dataset(run: str, name: str, root: Path, spec: str | None, storage: str | None) -> None:
+    """The demonstrations that a run learned from, as a dataset below a folder."""
+    from hypogen.minari_data import save_minari
+    from orchestrator.exceptions import UserError
+    from orchestrator.shown import demonstrations_of
+
+    if spec is not None:
+        raise UserError("--minari writes the demonstrations of all training specs: leave --spec out")
+    shown = demonstrations_of(run, storage)
+    folder = save_minari(shown.demonstrations, root, name, shown.benchmark, shown.about, shown.seeds)
+    specs, episodes = shown.demonstrations.lengths.shape
+    print(f"{folder}: {specs} specs, {episodes} episodes each; MINARI_DATASETS_PATH={root} finds it as {name}")
 
 
 @contextmanager

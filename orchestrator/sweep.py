@@ -55,6 +55,9 @@ DRY_RUN = typer.Option(
     "--dry-run", help="Print what is there, what is missing and how long it will take; start nothing."
 )
 NODES = typer.Option(help="With --dry-run: nodes to simulate the schedule on, such as 32xg5.2xlarge or 4xcpu:8,gpu:1.")
+SINK = typer.Option(
+    metavar="NAME=PLACE", help="Copy runs there as they finish: tensorboard=boards, mlflow=…, trackio=…. Repeatable."
+)
 WHY = typer.Option("--why", help="Print what tells that which is missing from what is there; start nothing.")
 
 
@@ -65,6 +68,7 @@ class Command:
     Attributes:
         most: Trainings at once; 0 for as many as fit.
         nodes: Nodes of a dry run.
+        sinks: Tools that runs are copied to, as NAME=PLACE.
     """
 
     path: Path
@@ -76,6 +80,7 @@ class Command:
     dry_run: bool = False
     nodes: str | None = None
     why: bool = False
+    sinks: tuple[str, ...] = ()
 
 
 def place_of(given: str | None, environment: Mapping[str, str]) -> str:
@@ -95,6 +100,7 @@ def main(
     dry_run: Annotated[bool, DRY_RUN] = False,
     nodes: Annotated[str | None, NODES] = None,
     why: Annotated[bool, WHY] = False,
+    sink: Annotated[list[str] | None, SINK] = None,
 ) -> None:
     """Make every run that EXPERIMENT asks for and that is not there yet, and print its table."""
     from orchestrator.exceptions import Interrupted, SweepFailed, UserError
@@ -106,7 +112,7 @@ def main(
     given = tuple(assignments or ())
     try:
         file = packaged.experiment_file(experiment)
-        command = Command(file, place, profile, given, address, max_concurrent, dry_run, nodes, why)
+        command = Command(file, place, profile, given, address, max_concurrent, dry_run, nodes, why, tuple(sink or ()))
         with StopRequest(None if budget is None else Budget(budget)).listening() as stop:
             sys.exit(sweep(command, stop))
     except (UserError, ResultsError) as error:
@@ -134,7 +140,7 @@ def sweep(command: Command, stop: StopRequest) -> int:
     remembered = Remembered(command.storage, command.path, command.profile, list(command.assignments))
     if not (command.dry_run or command.why):
         authenticate(where)  # before anything imports Ray
-        if (lines := remembered.recall()) is not None:
+        if not command.sinks and (lines := remembered.recall()) is not None:
             console.out(*where.notes, lines, sep="\n", highlight=False)
             return 0
 
@@ -145,7 +151,9 @@ def sweep(command: Command, stop: StopRequest) -> int:
     from orchestrator.execution import search
     from orchestrator.execution.execution import Session
     from orchestrator.planning.plan import build
+    from orchestrator.sending import Target, sending
 
+    targets = [Target.parse(sink) for sink in command.sinks]
     source = loading.load(command.path, command.profile, command.assignments)
     cells = loading.expand(source)  # everything that can be wrong with the file is found here
     loading.check_profiles(command.path)
@@ -157,12 +165,15 @@ def sweep(command: Command, stop: StopRequest) -> int:
     for note in where.notes:
         console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, command.most)
-    found, plan = search.stored(source, store), None
-    if found is not None:
-        plan = build(cells if found is source else loading.expand(found))
-        if (made := _made(plan, store)) is not None:
-            return _close(made, session, remembered)
-    return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
+    with sending(
+        targets, command.storage, cells[0].experiment.name, partial(console.print, highlight=False, markup=False)
+    ):
+        found, plan = search.stored(source, store), None
+        if found is not None:
+            plan = build(cells if found is source else loading.expand(found))
+            if (made := _made(plan, store)) is not None:
+                return _close(made, session, remembered)
+        return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
 
 
 def _check_place(cells: list[Cell], store: Store) -> None:

@@ -119,6 +119,25 @@ def publish(
 
 
 @app.command()
+def send(
+    sink: Annotated[str, typer.Argument(help="tensorboard, mlflow or trackio.")],
+    to: Annotated[str, typer.Option(help="A folder; for mlflow also a URL, such as that of a tracking server.")],
+    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    storage: Storage = "runs",
+) -> None:
+    """Copy the finished runs that a tool does not have yet to it: settings, curves and what the episodes came to."""
+    with _plain_errors():
+        from results.result_store import open_results
+        from results.sinks import check_sink, open_sink
+        from results.sinks import send as sent
+
+        check_sink(sink)
+        store = open_results(storage)
+        new, there = sent(store, open_sink(sink, to), experiment)
+        _print(f"{sink}: {new} sent to {to}, {there} there already\n")
+
+
+@app.command()
 def tables() -> None:
     """List the tables and what they show, then the columns that a query can use."""
     from results.schema import described

@@ -23,7 +23,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "results" / "published" / "README.md",
 ]
-OWN_ROWS = r" publish | report |--storage board|-smoke"
+OWN_ROWS = r" publish | report | send |--storage board|-smoke"
 """In commands about rows that a reader has made before."""
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,10 @@ from typer.testing import CliRunner, Result
 
 import hypogen
 from hypogen.deployment import KnownPolicies
+from hypogen.minari_data import load_minari
 from orchestrator.artifacts.artifact_store import Store
+from orchestrator.artifacts.demonstrations_artifact import load_demonstrations
+from orchestrator.artifacts.generator_artifact import GeneratorArtifact
 from orchestrator.artifacts.making import make_all
 from orchestrator.command import app
 from orchestrator.config.loading import expand, load
@@ -110,6 +114,25 @@ def test_a_folder_goes_to_a_model_hub_and_comes_back(plan: Plan, storage: str, t
     assert (again.act(SEEN) == load_run(run, storage).policy(speed=5).act(SEEN)).all()
 
 
+def test_demonstrations_go_to_minari_and_come_back(plan: Plan, storage: str, tmp_path: Path) -> None:
+    (run,) = [run for run in plan.runs.values() if run.method == "hypogen"]
+    generator = run.acting
+    assert isinstance(generator, GeneratorArtifact)
+    words = ("export", run.key[:6], "--minari", "hypogen/cheetah-speed/mine-v0", "-o", tmp_path, "--storage", storage)
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    back, about = load_minari(tmp_path / "hypogen" / "cheetah-speed" / "mine-v0")
+    there = load_demonstrations(Store(storage), generator.demonstrations, generator.train)
+    for field in dataclasses.fields(there):
+        ours, theirs = getattr(there, field.name), getattr(back, field.name)
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    assert about["run"] == run.key and about["experts"] == [generator.demonstrations[0].experts.key]
+    assert set(about["packages"]) >= {"torch", "mujoco"}
+    again, lookup = call(*words), call("export", key(plan, "nearest"), *words[2:])
+    assert again.exit_code == 2 and "already exists" in again.stderr
+    assert lookup.exit_code == 2 and "has learned from no demonstrations" in lookup.stderr
+
+
 def test_a_strip_of_two_runs_is_drawn(plan: Plan, storage: str, tmp_path: Path) -> None:
     runs = (key(plan, "hypogen"), key(plan, "expert"))
     words = ("--spec", "speed=-10", "--seconds", "0.2", "--frames", "2", "--size", "64x48", "--storage", storage)
@@ -174,7 +197,7 @@ def test_every_command_of_the_page_works(
     """In the order in which a reader types them, on this storage; films are cut short."""
     lines = [line.strip() for line in (ROOT / "docs" / "policies.md").read_text().splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("hypogen ")]
-    assert {words[0] for words in commands} == {"results", "export", "film"} and len(commands) == 8
+    assert {words[0] for words in commands} == {"results", "export", "film"} and len(commands) == 9
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYPOGEN_STORAGE", storage)
     short = {"film": ["--seconds", "0.1", "--size", "64x48"]}
@@ -185,5 +208,13 @@ def test_every_command_of_the_page_works(
         given = ["speed=6" if word == "speed=-3" else word for word in given] if "beb5" in words else given
         done = CliRunner().invoke(app, [*given, *short.get(words[0], [])])
         assert done.exit_code == 0, (words, done.output)
-    written = {"policy.onnx", "policy.safetensors", "generator.onnx", "cheetah.mp4", "strip.png", "my-generator"}
+    written = {
+        "policy.onnx",
+        "policy.safetensors",
+        "generator.onnx",
+        "cheetah.mp4",
+        "strip.png",
+        "my-generator",
+        "datasets",
+    }
     assert written < {path.name for path in tmp_path.iterdir()}
