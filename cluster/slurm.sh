@@ -38,14 +38,14 @@ address="${nodes[0]}:$port"
 cpus="${SLURM_CPUS_PER_TASK:-1}"
 gpus="${SLURM_GPUS_PER_TASK:-0}"
 
-srun --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" \
+srun --export=ALL --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" \
     "$bin/ray" start --head --port="$port" --num-cpus="$cpus" --num-gpus="$gpus" --disable-usage-stats --block &
 for _ in $(seq 120); do
     "$bin/ray" health-check --address "$address" >/dev/null 2>&1 && break
     sleep 1
 done
 if [ "${#nodes[@]}" -gt 1 ]; then
-    srun --nodes="$((${#nodes[@]} - 1))" --ntasks="$((${#nodes[@]} - 1))" --exclude="${nodes[0]}" \
+    srun --export=ALL --nodes="$((${#nodes[@]} - 1))" --ntasks="$((${#nodes[@]} - 1))" --exclude="${nodes[0]}" \
         "$bin/ray" start --address="$address" --num-cpus="$cpus" --num-gpus="$gpus" --block &
 fi
 
