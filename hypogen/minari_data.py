@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from minari.data_collector import EpisodeBuffer
 
 REMEDY = "a Minari dataset takes the package minari: pip install 'hypogen[sharing]'"
+_FOLDER = "MINARI_DATASETS_PATH"
 _ABOUT, _STEPS = "hypogen", "hypogen_steps"
 """Names in the dataset's metadata: what it is about, as JSON, and T."""
 
@@ -111,8 +111,14 @@ def load_minari(folder: Path | str) -> tuple[Demonstrations, dict[str, Any]]:
 @contextmanager
 def _rooted(root: Path | str) -> Iterator[None]:
     """Minari's own folder, for as long as a dataset is made."""
-    with patch.dict(os.environ, MINARI_DATASETS_PATH=str(Path(root).absolute())):
+    before = os.environ.get(_FOLDER)
+    os.environ[_FOLDER] = str(Path(root).absolute())
+    try:
         yield
+    finally:
+        del os.environ[_FOLDER]
+        if before is not None:
+            os.environ[_FOLDER] = before
 
 
 def _episodes(demonstrations: Demonstrations, seeds: npt.NDArray[np.int64] | None) -> Iterator[EpisodeBuffer]:
