@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import ray
-from ray import ObjectRef
-
 if TYPE_CHECKING:  # the actor, which only averages lists, would load torch for it
     from orchestrator.planning.plan import Plan
 
@@ -35,9 +32,8 @@ Numbers = dict[str, dict[str, float]]
 class Aggregator:
     """A Ray actor that sums up rollouts by group."""
 
-    def __init__(self, held: list[ObjectRef[Groups]]) -> None:
-        """``held``: the groups, in a list, where Ray leaves them in its object store."""
-        self._groups = ray.get(held[0])
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
         self._specs: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
         self._seen: set[str] = set()
 

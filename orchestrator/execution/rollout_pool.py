@@ -108,8 +108,7 @@ class Pool:
         aggregator = ray.remote(Aggregator).options(
             num_cpus=0, max_restarts=-1, scheduling_strategy=staying_on(self._home)
         )
-        self._groups = ray.put(live_groups(attempts.state.plan))  # kept for as long as the actor may begin again
-        self._aggregator = cast(ActorHandle[Aggregator], aggregator.remote([self._groups]))
+        self._aggregator = cast(ActorHandle[Aggregator], aggregator.remote(live_groups(attempts.state.plan)))
         self._idle: list[_Worker] = []
         self._busy: dict[ObjectRef[None], tuple[_Worker, Artifact]] = {}
         self._looked = -math.inf
