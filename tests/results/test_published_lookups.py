@@ -86,7 +86,8 @@ def test_differences_are_those_of_compare(rival: str, sign: int) -> None:
     for method in ("hypogen", "hyperzero"):
         printed = compare(method, rival, STORE)
         rows = [dict(zip(printed.columns, values, strict=True)) for values in printed.rows]
-        row = max(rows, key=lambda found: found["difference"])  # table 1's is the best of HyPoGen's
+        older = [found for found in rows if found["benchmark"] == "cheetah-speed" and found["epochs"] == 40]
+        row = max(older, key=lambda found: found["difference"])  # table 1's is the best of HyPoGen's
         low, high = sorted((sign * row["low_95"], sign * row["high_95"]))
         difference = f"{sign * row['difference']:.1f}( points)? " + re.escape(f"({low:.1f} to {high:.1f})")
         assert re.search(difference, SECTION), (method, row)
