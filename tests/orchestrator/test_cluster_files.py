@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 import yaml
 
-from tests.helpers.experiments import ROOT
+from tests.helpers.experiments import ROOT, TINY, environment
 
 CLUSTER = ROOT / "cluster"
 SCHEMA = ROOT / "tests" / "golden" / "rayjob.v1.json.gz"
@@ -112,6 +116,31 @@ def test_the_script_for_slurm_is_clean_and_names_what_is_missing(tmp_path: Path)
     assert usage.returncode == 2 and usage.stderr.startswith("usage: sbatch --nodes=N")
     bare = subprocess.run(["bash", script, "a.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert bare.returncode == 2 and "run 'make setup' in" in bare.stderr
+
+
+def test_a_sweep_runs_in_an_allocation_of_slurm_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Slurm is stood in for by what its two commands do on an allocation of one node; Ray and the sweep are real."""
+    for name, script in (
+        ("scontrol", "echo 127.0.0.1"),
+        ("srun", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:  # a short path: Ray's sockets lie in it
+        slurm = {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_JOB_ID": str(port), "SLURM_JOB_NODELIST": "one"}
+        ray = {"SLURM_CPUS_PER_TASK": "2", "HYPOGEN_RAY_PORT": str(port), "RAY_TMPDIR": folder}
+        variables = {**environment(), **slurm, **ray, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        words = ["bash", CLUSTER / "slurm.sh", tmp_path / "tiny.yaml", "--storage", tmp_path / "runs"]
+        log = tmp_path / "log"
+        with log.open("w") as out:
+            done = subprocess.run(words, env=variables, stdout=out, stderr=out, timeout=400)
+        assert done.returncode == 0 and "cheetah-speed  hypogen" in log.read_text(), log.read_text()
+        left = [process for process in psutil.process_iter(["cmdline"]) if folder in str(process.info["cmdline"])]
+        _, alive = psutil.wait_procs(left, timeout=30)
+        assert not alive and not (ROOT / f".ray-token-{port}").exists()
 
 
 def test_the_image_is_built_from_what_there_is() -> None:
