@@ -96,8 +96,8 @@ class _Execution:
             while not self._stop.requested and not state.finished():
                 if not state.finished(Place.TRIAL):
                     self._train()
-                elif not self._pool.busy and not state.has_ready(Place.ACTOR):
-                    self._step(timeout_s=0.2)  # whatever is still open, it is no reason to spin
+                else:
+                    self._step(timeout_s=0.2)
                 while self._pool.busy or (not self._stop.requested and state.has_ready(Place.ACTOR)):
                     self._step(timeout_s=0.2)
             self._watcher.refresh(self._pool.snapshot, final=True)
