@@ -12,17 +12,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
-import ray
 import typer
-from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from orchestrator.artifacts.artifact import Task
@@ -32,19 +29,17 @@ from orchestrator.config.sections import TaskResources
 from orchestrator.console.progress import Progress
 from orchestrator.execution.execution import Session
 from orchestrator.execution.stopping import StopRequest
-from tests.helpers.experiments import ROOT
+from tests.helpers.clusters import MEMORY, connected_to_nodes
 from tests.helpers.toys import ToyTraining, plan_of, toy
-
-MEMORY = 100 * 2**20
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Timed(ToyTraining):
     """Says when it worked, by the clock of this host."""
 
-    def make(self, store: Store, folder: os.PathLike[str], task: Task) -> Summary:
+    def make(self, store: Store, folder: Path, task: Task) -> Summary:
         begun = time.monotonic()
-        super().make(store, folder, task)  # type: ignore[arg-type]
+        super().make(store, folder, task)
         return {"begun": begun, "ended": time.monotonic()}
 
 
@@ -58,31 +53,17 @@ def main(
     with tempfile.TemporaryDirectory(prefix="slots-") as folder:
         # A place of its own, so that no sweep takes this cluster for the host's.
         os.environ.update(RAY_TMPDIR=folder, RAY_AUTH_MODE="disabled", RAY_worker_niceness="0")
-        with _cluster(nodes), contextlib.redirect_stdout(io.StringIO()):  # Tune's tables
+        tables_of_tune = contextlib.redirect_stdout(io.StringIO())
+        with connected_to_nodes(_pretend, num_cpus=1) as cluster, tables_of_tune:
+            for _ in range(nodes):
+                cluster.add_node(num_cpus=8, num_gpus=1, object_store_memory=MEMORY)
+            cluster.wait_for_nodes()
             spans = _spans(Store(f"{folder}/runs"), trainings, seconds, gpu)
     slots = nodes * int(1 / gpu + 1e-9)
     begun = sorted(begun for begun, _ in spans)
     print(f"{trainings} trainings of {seconds:g} s on {slots} slots of {nodes} nodes")
     full, whole = _busy(spans, slots, begun[-slots]), _busy(spans, slots, max(ended for _, ended in spans))
     print(f"slots busy: {full:.1%} until the last wave, {whole:.1%} until the end")
-
-
-@contextlib.contextmanager
-def _cluster(nodes: int) -> Iterator[None]:
-    """A head without GPUs, and nodes with one each; this process is connected."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
-    for _ in range(nodes):
-        cluster.add_node(num_cpus=8, num_gpus=1, object_store_memory=MEMORY)
-    surroundings = {
-        "env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        "worker_process_setup_hook": _pretend,
-    }
-    ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=surroundings)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def _pretend() -> None:

@@ -50,8 +50,7 @@ def save_minari(
     Raises ValueError for what a dataset cannot hold: an observation that does not follow from the step before, numbers
     after an episode's end, a name that is taken; MissingPackage without Minari.
     """
-    if find_spec("minari") is None:
-        raise MissingPackage(REMEDY)
+    _check_installed()
     from gymnasium.spaces import Box
     from minari import create_dataset_from_buffers
 
@@ -81,8 +80,7 @@ def load_minari(folder: Path | str) -> tuple[Demonstrations, dict[str, Any]]:
 
     Raises ValueError for another dataset, whose steps have no experts' values; MissingPackage without Minari.
     """
-    if find_spec("minari") is None:
-        raise MissingPackage(REMEDY)
+    _check_installed()
     from minari import MinariDataset
 
     data = Path(folder) / "data"
@@ -106,6 +104,11 @@ def load_minari(folder: Path | str) -> tuple[Demonstrations, dict[str, Any]]:
     }
     found = Demonstrations(torch.from_numpy(np.stack([specs[row] for row in range(len(specs))])), **tensors)
     return found, json.loads(metadata[_ABOUT])
+
+
+def _check_installed() -> None:
+    if find_spec("minari") is None:
+        raise MissingPackage(REMEDY)
 
 
 @contextmanager

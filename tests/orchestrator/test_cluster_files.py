@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.helpers.clusters import free_port
 from tests.helpers.experiments import ROOT, TINY, environment
 
 CLUSTER = ROOT / "cluster"
@@ -127,8 +127,7 @@ def test_a_sweep_runs_in_an_allocation_of_slurm_and_leaves_nothing_behind(tmp_pa
         (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
         (tmp_path / name).chmod(0o755)
     (tmp_path / "tiny.yaml").write_text(TINY)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:  # a short path: Ray's sockets lie in it
         slurm = {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_JOB_ID": str(port), "SLURM_JOB_NODELIST": "one"}
         ray = {"SLURM_CPUS_PER_TASK": "2", "HYPOGEN_RAY_PORT": str(port), "RAY_TMPDIR": folder}

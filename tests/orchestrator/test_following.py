@@ -25,10 +25,8 @@ from orchestrator.execution.estimate import Estimate
 from orchestrator.execution.execution import Session
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
-from tests.helpers.experiments import ROOT
+from tests.helpers.clusters import MEMORY, connected_to_nodes
 from tests.helpers.toys import ToyRollout, ToyTraining, plan_of, toy
-
-MEMORY = 100 * 2**20
 
 
 @pytest.fixture
@@ -36,19 +34,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head with two CPUs, to which this process is connected."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # a busy machine would keep the actors waiting
-    found = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "object_store_memory": MEMORY, "labels": {"instance-type": "c7i.large"}},
-    )
-    ray.init(
-        found.address,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
-    )
-    yield found
-    ray.shutdown()
-    found.shutdown()
+    with connected_to_nodes(num_cpus=2, labels={"instance-type": "c7i.large"}) as found:
+        yield found
 
 
 def until(condition: Callable[[], Any], timeout_s: float) -> float:

@@ -27,6 +27,7 @@ from orchestrator import submit, supervised
 from orchestrator.exceptions import UserError
 from orchestrator.submit import STOPPED, Job
 from results.result_store import ResultStore
+from tests.helpers.clusters import free_port
 from tests.helpers.experiments import ROOT, TINY, environment
 
 LIMIT_S = 240.0
@@ -71,11 +72,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
