@@ -77,7 +77,7 @@ def test_the_cluster_file_is_valid_and_its_commands_exist() -> None:
     assert types["gpu_spot"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert types["gpu"]["max_workers"] == types["gpu_spot"]["max_workers"] == config["max_workers"], "either may be out"
     assert types["gpu_spot"]["min_workers"] == 0 < types["gpu_spot"]["max_workers"]
-    for word in ("experiments/ablation_k.yaml", "requirements.lock", "orchestrator.submit"):
+    for word in ("experiments/ablation_k.yaml", "requirements.lock", "hypogen submit"):
         assert word in GPU.read_text()
     assert any("RAY_AUTH_MODE=token" in command and ".bashrc" in command for command in config["setup_commands"])
 
