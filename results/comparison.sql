@@ -22,7 +22,7 @@ pairs AS (
             REPLACE (CASE WHEN coalesce(a.epochs = b.epochs, true) THEN a.epochs END AS epochs,
                 CASE WHEN coalesce(a.batch_size = b.batch_size, true) THEN a.batch_size END AS batch_size,
                 CASE WHEN coalesce(a.learning_rate = b.learning_rate, true) THEN a.learning_rate END AS learning_rate),
-        beyond(a.settings, b.settings) AS settings_a, beyond(b.settings, a.settings) AS settings_b,
+        a.settings AS settings_a, b.settings AS settings_b,
         {split: a.split, run_a: a.run, run_b: b.run, spec: a.spec_index::VARCHAR, a: a.outcomes, b: b.outcomes} AS pair
     FROM sides AS a JOIN sides AS b
         USING (benchmark, spec_index, expert_recipe, expert, split_kind, train_specs, test_specs, seed)

@@ -278,12 +278,9 @@ CREATE MACRO compared_capacity(name, of_table, measure, part, specs, wanted) AS 
     FROM ours FULL JOIN theirs USING (benchmark, method)
 );
 
--- Two MAPs: whether they agree on every key that both have, and the entries in which the first differs from the other.
+-- Whether two MAPs agree on every key that both have.
 CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
     lambda entry: map_contains(others, entry.key) AND others[entry.key] IS DISTINCT FROM entry.value)) = 0;
-
-CREATE MACRO beyond(settings, others) AS map_from_entries(list_filter(map_entries(settings),
-    lambda entry: NOT map_contains(others, entry.key) OR others[entry.key] IS DISTINCT FROM entry.value));
 
 -- One row per method, benchmark and set of conditions, by the number by which the benchmark is judged (`metric`): its
 -- `summary` and headroom (`room`), its share of the experts' own mean, its rank among all rows that were measured on the

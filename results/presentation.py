@@ -74,7 +74,7 @@ def _with_differing_settings(rows: Sequence[Row]) -> Sequence[Row]:
     benchmark. A setting that only other methods have tells nothing; one that another row of its method lacks does, and
     so does one in which the two sides of a comparison differ."""
     groups = defaultdict(list)
-    unlike = {id(row): (row.get("settings_a") or {}).keys() & (row.get("settings_b") or {}).keys() for row in rows}
+    unlike = {id(row): _unlike(row.get("settings_a") or {}, row.get("settings_b") or {}) for row in rows}
     for row in rows:
         for column in _SETTINGS:
             if row.get(column) is not None:
@@ -84,6 +84,11 @@ def _with_differing_settings(rows: Sequence[Row]) -> Sequence[Row]:
         for row in group:
             row[column] = {name: value for name, value in row[column].items() if name in telling | unlike[id(row)]}
     return rows
+
+
+def _unlike(settings: dict[str, Any], others: dict[str, Any]) -> set[str]:
+    """Names that stand in both, with different values."""
+    return {name for name in settings.keys() & others.keys() if settings[name] != others[name]}
 
 
 def _differing(rows: Sequence[tuple[Any, dict[str, Any]]]) -> set[str]:

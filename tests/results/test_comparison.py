@@ -96,6 +96,23 @@ def test_settings_that_only_one_method_has_make_rows_of_their_own(store):
     assert "settings_b" not in rows["3"]
 
 
+def test_cells_that_differ_in_a_setting_of_both_make_rows_of_their_own(store):
+    returns = {("hypogen", 0.0): 850.0, ("hyperzero", 0.0): 775.0, ("hypogen", 0.2): 700.0, ("hyperzero", 0.2): 650.0}
+    for (method, noise), value in returns.items():
+        run = f"{method}-{noise}"
+        fill(
+            store,
+            [run_row(run, method, settings={"training.spec_noise": noise})],
+            [row for spec in (0, 1) for row in episode_rows(run, spec, [value, value])],
+        )
+    rows = {row["settings_a"]["training.spec_noise"]: row for row in compared(store)}
+    assert {noise: (row["difference"], row["low_95"], row["high_95"]) for noise, row in rows.items()} == {
+        "0.0": (75.0, 75.0, 75.0),
+        "0.2": (50.0, 50.0, 50.0),
+    }
+    assert [row["settings_b"]["training.spec_noise"] for row in rows.values()] == list(rows)
+
+
 def test_a_method_is_compared_with_its_experts_on_its_own_splits(store):
     meet(store)
     fill(
