@@ -7,9 +7,10 @@ budget is used up, and 128 and the number of the signal that ended it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,9 +149,8 @@ def sweep(command: Command, stop: StopRequest) -> int:
     from orchestrator.config import loading
     from orchestrator.console.dry_run import state_of
     from orchestrator.console.progress import Progress
-    from orchestrator.execution import search
+    from orchestrator.execution import deciding, search
     from orchestrator.execution.execution import Session
-    from orchestrator.planning.plan import build
     from orchestrator.sending import Target, sending
 
     targets = [Target.parse(sink) for sink in command.sinks]
@@ -165,15 +165,16 @@ def sweep(command: Command, stop: StopRequest) -> int:
     for note in where.notes:
         console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, command.most)
-    with sending(
-        targets, command.storage, cells[0].experiment.name, partial(console.print, highlight=False, markup=False)
-    ):
+    with sending(targets, command.storage, cells[0].experiment.name, session.say):
         found, plan = search.stored(source, store), None
+        stages: Iterator[Plan] = iter(())
         if found is not None:
-            plan = build(cells if found is source else loading.expand(found))
-            if (made := _made(plan, store)) is not None:
+            whole = cells if found is source else loading.expand(found)
+            stages = deciding.stages(found, whole, store, session.say)
+            made, plan = _made(stages, store)
+            if made is not None:
                 return _close(made, session, remembered)
-        return _on_ray(where, session, partial(_execute, source, plan, session, remembered))
+        return _on_ray(where, session, partial(_execute, source, plan, stages, session, remembered))
 
 
 def _check_place(cells: list[Cell], store: Store) -> None:
@@ -195,16 +196,18 @@ def _show(console: Console, state: ExecutionState, where: Address, command: Comm
         print_reasons(console, state)
 
 
-def _made(plan: Plan, store: Store) -> ExecutionState | None:
-    """The state of a plan whose runs are all there; None where something is missing."""
+def _made(stages: Iterator[Plan], store: Store) -> tuple[ExecutionState | None, Plan | None]:
+    """The state after the last stage, if the runs of all are there; else the first stage that lacks some."""
     from orchestrator.execution.measured import write_experiment
     from orchestrator.execution.state import ExecutionState
 
-    state = ExecutionState(plan, store)
-    if state.missing_runs:
-        return None
-    write_experiment(store, plan)
-    return state
+    state = None
+    for plan in stages:
+        state = ExecutionState(plan, store)
+        if state.missing_runs:
+            return None, plan
+        write_experiment(store, plan)
+    return state, None
 
 
 def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
@@ -220,17 +223,24 @@ def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
             return work()
 
 
-def _execute(source: YamlSource, plan: Plan | None, session: Session, remembered: Remembered) -> int:
-    """Make what is missing on the connected Ray; without a plan, search for it first."""
+def _execute(
+    source: YamlSource, plan: Plan | None, stages: Iterator[Plan], session: Session, remembered: Remembered
+) -> int:
+    """Make what is missing on the connected Ray, stage by stage; without a plan, search for it first."""
     from orchestrator.config.loading import expand
-    from orchestrator.execution import search
+    from orchestrator.execution import deciding, search
     from orchestrator.execution.measured import write_experiment
-    from orchestrator.planning.plan import build
 
     if plan is None:
-        plan = build(expand(search.run(source, session)))
-    write_experiment(session.store, plan)
-    return _close(session.execute(plan), session, remembered)
+        found = search.run(source, session)
+        stages = deciding.stages(found, expand(found), session.store, session.say)
+        plan = next(stages)
+    for stage in itertools.chain([plan], stages):
+        write_experiment(session.store, stage)
+        state = session.execute(stage)
+        if state.failures:
+            break
+    return _close(state, session, remembered)
 
 
 def _close(state: ExecutionState, session: Session, remembered: Remembered) -> int:

@@ -19,7 +19,7 @@ _OF_NAMES = """
 """
 _ROWS = {
     **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves", "trajectories")},
-    "experiments": "SELECT * FROM experiments WHERE experiment = $experiment",
+    **{table: f"SELECT * FROM {table} WHERE experiment = $experiment" for table in ("experiments", "decisions")},
     # What the runs rolled out, its rollouts, and everything that these were made from.
     "provenance": """
         WITH RECURSIVE rolled_out AS (
@@ -56,7 +56,8 @@ def publish(source: ResultStore, experiment: str, target: ResultStore) -> dict[s
     others = _rows(target, experiment, "<>")
     merged = {table: _merged(TABLES[table], others[table], rows, target.root) for table, rows in found.items()}
     for table, rows in merged.items():
-        target.write(table, _KEY, rows, replace=True)
+        if rows.num_rows or target.keys(table):
+            target.write(table, _KEY, rows, replace=True)
     return {table: rows.num_rows for table, rows in found.items()}
 
 

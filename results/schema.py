@@ -1,8 +1,8 @@
 """The tables of results: every column with its type, its unit and its meaning.
 
-`runs`, `episodes`, `curves`, `trajectories` and `experiments` hold nothing that depends on the clock or the machine, so
-the same plan gives the same five tables; `provenance` holds the rest. `methods` and `benchmarks` describe the names in
-`runs`, so that no table or figure asks for a name.
+`runs`, `episodes`, `curves`, `trajectories`, `experiments` and `decisions` hold nothing that depends on the clock or
+the machine, so the same plan gives the same six tables; `provenance` holds the rest. `methods` and `benchmarks`
+describe the names in `runs`, so that no table or figure asks for a name.
 """
 
 from __future__ import annotations
@@ -160,6 +160,26 @@ EXPERIMENTS = TableSchema(
     ),
 )
 
+DECISIONS = TableSchema(
+    "decisions",
+    "one comparison of two methods that decided how many splits an experiment took",
+    ("experiment", "benchmark", "method_a", "method_b"),
+    (
+        Column("experiment", TEXT, "name of the experiment"),
+        Column("benchmark", TEXT, "environment and context, such as cheetah-speed"),
+        Column("method_a", TEXT, "as in runs"),
+        Column("method_b", TEXT, "as in runs"),
+        Column("decided", FLAG, "whether the methods were found to differ"),
+        Column(
+            "difference", REAL, "a - b, a mean over splits, their test specs and the training seeds", "the score's own"
+        ),
+        Column("boundary", REAL, "what its size had to exceed; null where no size would do", nullable=True),
+        Column("splits", INTEGER, "splits that it took, or all that there were", "splits"),
+        Column("most_splits", INTEGER, "splits that there could have been", "splits"),
+        Column("alpha", REAL, "chance to decide where there is no difference, of this comparison, over all stages"),
+    ),
+)
+
 PROVENANCE = TableSchema(
     "provenance",
     "how one artifact was made: the only table with clocks and machines in it",
@@ -232,7 +252,7 @@ PAPER = TableSchema(
 DIMENSIONS = (METHODS, BENCHMARKS)
 """Tables that describe names; the paper's own come with the code, rows of a store replace them and add to them."""
 
-_MEASURED = (RUNS, EPISODES, CURVES, TRAJECTORIES, EXPERIMENTS, PROVENANCE)
+_MEASURED = (RUNS, EPISODES, CURVES, TRAJECTORIES, EXPERIMENTS, DECISIONS, PROVENANCE)
 TABLES: dict[str, TableSchema] = {table.name: table for table in (*_MEASURED, *DIMENSIONS)}
 """The tables of a store, by name; PAPER comes with the code."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from hypogen import envs, zoo
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.errors import MissingPackage
+from hypogen.errors import MissingPackage, did_you_mean
 from hypogen.experts import ALGORITHMS
 from hypogen.generators import GENERATORS
 from hypogen.references import REFERENCES
@@ -17,7 +17,7 @@ from orchestrator.config.search_space import check_space
 from orchestrator.config.sharing import shared
 from orchestrator.config.yaml_source import YamlSource
 from orchestrator.exceptions import ConfigError
-from results import check_table
+from results import check_table, sequential
 from results.problems import ResultsError
 
 
@@ -33,8 +33,41 @@ def check_experiment(experiment: Experiment, source: YamlSource) -> None:
         _check_adaptation(experiment, benchmark, source)
     _check_measurements(experiment, source)
     _check_table(experiment, source)
+    _check_decisions(experiment, source)
     if experiment.search is not None:
         check_space(experiment, experiment.search, source)
+
+
+def _check_decisions(experiment: Experiment, source: YamlSource) -> None:
+    """What is to be decided must be among the methods, on splits that differ, and enough of them."""
+    wanted = experiment.until_decided
+    if wanted is None:
+        return
+    where = source.origin(("until_decided", "methods"))
+    trained = [name for name in experiment.methods if name != "expert"]
+    for name in wanted.methods:
+        if name not in trained:
+            raise ConfigError(f"{where}: until_decided.methods: {name!r}: {did_you_mean(name, trained)}")
+    if not wanted.pairs:
+        raise ConfigError(f"{where}: until_decided.methods: name two different methods.")
+    for name in experiment.benchmarks:
+        if (kind := experiment.split.kind_for(get_benchmark(name))) != "random":
+            raise ConfigError(
+                f"{where}: until_decided: {name} has one {kind} split, to which none can be added. Give "
+                "`split: {kind: random}`, or leave it out."
+            )
+    if "test" not in experiment.evaluation.roles:
+        raise ConfigError(
+            f"{source.origin(('evaluation', 'roles'))}: evaluation.roles: until_decided compares on test "
+            "specs: add `test`."
+        )
+    seeds, fewest = len(set(experiment.split.seeds)), sequential.fewest(wanted.level(len(experiment.benchmarks)))
+    if seeds < fewest:
+        raise ConfigError(
+            f"{source.origin(('split', 'seeds'))}: split.seeds: until_decided can decide nothing on {seeds} splits: "
+            f"with {len(wanted.pairs) * len(experiment.benchmarks)} comparisons at alpha {wanted.alpha:g} it takes "
+            f"{fewest} at least. Give more seeds; not all of them need to be used."
+        )
 
 
 def check_simulators(experiments: Iterable[Experiment]) -> None:

@@ -33,6 +33,7 @@ from orchestrator.config.sections import (
     Section,
     SpecChoice,
     SplitChoice,
+    UntilDecided,
 )
 from orchestrator.config.sharing import shared
 
@@ -223,6 +224,7 @@ class Experiment(Section):
     probes: Annotated[list[str], BeforeValidator(_probes)] = Field(default_factory=list)
     resources: Resources = Resources()
     search: Search | None = None
+    until_decided: UntilDecided | None = None
     table: str = "main"
 
     @property

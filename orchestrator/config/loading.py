@@ -100,7 +100,7 @@ def _assign(source: YamlSource, assignments: list[str]) -> None:
         name, value = parse_assignment(text)
         setting = Setting.parse(name)
         setting.put(source, value, f"--set {text}")
-        if setting.effect is not Effect.NOTHING or setting.path[0] in ("grid", "search"):
+        if setting.effect is not Effect.NOTHING or setting.path[0] in ("grid", "search", "until_decided"):
             changes[".".join(setting.path)] = value
     if changes and source.data["name"] == before:
         text = repr(sorted((name, repr(value)) for name, value in changes.items()))
@@ -129,6 +129,11 @@ def expand(source: YamlSource) -> list[Cell]:
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{where}: grid.{name}: give a list of at least one value, not {values!r}.")
         _check_grid_key(setting, first, where)
+        if first.until_decided is not None and setting.path != ("training", "seed"):
+            raise ConfigError(
+                f"{where}: grid.{name}: beside `until_decided:` only training.seed may vary, over which is averaged. "
+                "Give every other value a file of its own."
+            )
     origins = {name: [source.origin(("grid", name, index)) for index in range(len(grid[name]))] for name in settings}
     base.origins = {path: where for path, where in base.origins.items() if path[0] not in ("grid", "profiles")}
     varied = {setting.path[0] for setting in settings.values()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -140,6 +141,25 @@ class Resources(Section):
     generator: TaskResources = TaskResources(gpu=0.25)
     rollout: RolloutResources = RolloutResources()
     gpus: Literal["auto", "always", "never"] = "auto"
+
+
+class UntilDecided(Section):
+    """Add splits, in the order of `split.seeds`, until it is decided which of these methods is ahead, or all are used.
+
+    ``step``: splits added at a time. ``alpha``: chance of any wrong decision, over all pairs, benchmarks and stages.
+    """
+
+    methods: list[str] = Field(min_length=2)
+    step: int = Field(default=4, ge=1)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(itertools.combinations(dict.fromkeys(self.methods), 2))
+
+    def level(self, benchmarks: int) -> float:
+        """Each comparison's share of ``alpha``."""
+        return self.alpha / (len(self.pairs) * benchmarks)
 
 
 class Range(Section):

@@ -37,7 +37,9 @@ class Effect(enum.IntEnum):
 
 
 _EFFECTS = {
-    **dict.fromkeys(("name", "description", "table", "resources", "search", "grid", "profiles"), Effect.NOTHING),
+    **dict.fromkeys(
+        ("name", "description", "table", "resources", "search", "until_decided", "grid", "profiles"), Effect.NOTHING
+    ),
     **dict.fromkeys(("seed", "benchmarks", "specs", "split"), Effect.PROTOCOL),
     "experts": Effect.EXPERTS,
     "demonstrations": Effect.DEMONSTRATIONS,

@@ -57,6 +57,12 @@ def state_of(console: Console, source: YamlSource, cells: Sequence[Cell], store:
             f"search: {chosen.trials} trials over {', '.join(chosen.space)} come first; below is the run of the best."
         )
         found = search.with_settings(source, {})
+    wanted = cells[0].experiment.until_decided
+    if wanted is not None:
+        console.print(
+            f"until_decided: {wanted.step} splits at a time, as long as one of {', '.join(wanted.methods)} is not "
+            "known to be ahead; below are all splits."
+        )
     return ExecutionState(build(cells if found is source else expand(found)), store)
 
 

@@ -56,6 +56,10 @@ class Session:
     watcher: Callable[[Console, ExecutionState, Estimate], AbstractContextManager[Watcher]]
     most: int = 0
 
+    def say(self, line: str) -> None:
+        """Print a line as it is."""
+        self.console.print(line, highlight=False, markup=False)
+
     def execute(self, plan: Plan, wanted: Iterable[Artifact] = ()) -> ExecutionState:
         """Make everything that is missing, on the connected Ray; write each run's rows as soon as it is complete.
 

@@ -103,12 +103,17 @@ def build(cells: Sequence[Cell]) -> Plan:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keep Python's collector from looking at all that is made here, now and later: millions of objects that stay."""
+    """Keep Python's collector from looking at all that is made here, now and later: millions of objects that stay.
+
+    Only the first plan of a process is kept for good: DuckDB, loaded by the next one, complains at the end of the
+    process when its own objects are.
+    """
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if not gc.get_freeze_count():
+            gc.freeze()
         gc.enable()
 
 

@@ -158,4 +158,4 @@ def test_help_is_quick_and_an_error_leaves_nothing_else_on_stderr(storage):
     command = [sys.executable, "-m", "results", "query", "FROM episode", "--storage", storage]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 11
+    assert done.stderr.startswith("error: Catalog Error") and len(done.stderr.splitlines()) == 12
