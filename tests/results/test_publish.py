@@ -86,7 +86,8 @@ def test_an_experiments_rows_are_copied_and_no_others(measured, published):
         "rollouts-a",
         "rollouts-of-experts",
     ]
-    assert all(published.keys(table) == ["published"] for table in TABLES)
+    filled = [table for table in TABLES if published.keys(table) == ["published"]]
+    assert filled == [table for table in TABLES if table not in ("trajectories", "decisions")], "no file without rows"
 
 
 def test_methods_and_benchmarks_are_published_as_they_are_described_and_the_last_description_stays(measured, published):
