@@ -151,7 +151,8 @@ def test_the_command_says_what_it_copied_or_why_not(measured, tmp_path):
     def call(experiment):
         return CliRunner().invoke(app, ["publish", "--experiment", experiment, "--to", to, "--storage", storage])
 
-    counted = "2 runs, 4 episodes, 1 curves, 0 trajectories, 2 experiments, 0 decisions, 5 provenance, 2 methods, 1 benchmarks"
+    counted = "2 runs, 4 episodes, 1 curves, 0 trajectories, 2 experiments, 0 decisions"
+    counted += ", 5 provenance, 2 methods, 1 benchmarks"
     assert call("one").output == f"one -> {to}: {counted}\n"
     assert "error: unknown experiment 'three'" in call("three").stderr
     measured.write("experiments", "more", [asked("nothing", "not-run-yet")])
