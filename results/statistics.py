@@ -10,6 +10,7 @@ All deviations are sample deviations (ddof = 1): the deviation of a single numbe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -232,15 +233,45 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
     """
     if sum(of_split[..., 0].size for of_split in cells) < 2:
         return np.empty((0, cells[0].shape[-1] if cells else 2))
+    means = np.empty((repetitions * len(cells), cells[0].shape[-1]))
+    draws = _draws(tuple(of_split.shape[:3] for of_split in cells), repetitions, seed)
+    for of_split, (places, *weights) in zip(cells, draws, strict=True):
+        there = ~np.isnan(of_split)
+        means[places] = _weighted(np.where(there, of_split, 0.0), *weights)
+        if not there.all():  # the mean of those that are there
+            means[places] /= _weighted(there.astype(np.float64), *weights)
+    return means.reshape(repetitions, len(cells), -1).mean(axis=1)
+
+
+@lru_cache(maxsize=8)
+def _draws(
+    shapes: tuple[tuple[int, ...], ...], repetitions: int, seed: int
+) -> list[tuple[NDArray[np.int64], Values, Values, Values]]:
+    """Per split, the places [N] of the R draws that take it, each of which has as many as there are splits, and how
+    often each run of a, run of b and spec is drawn there [N, A], [N, B], [N, S], as a fraction.
+
+    They depend on nothing but the numbers of splits, runs and specs, which a table's rows share.
+    """
     random = np.random.default_rng(seed)
-    drawn = random.integers(len(cells), size=(repetitions, len(cells)))
-    means = np.empty((*drawn.shape, cells[0].shape[-1]))
-    for number, of_split in enumerate(cells):
-        places = drawn == number
-        a, b, specs = (random.integers(size, size=(int(places.sum()), size)) for size in of_split.shape[:3])
-        chosen = of_split[a[:, :, None, None], b[:, None, :, None], specs[:, None, None, :]]
-        means[places] = (np.nanmean if np.isnan(of_split).any() else np.mean)(chosen, axis=(1, 2, 3))
-    return means.mean(axis=1)
+    drawn, found = random.integers(len(shapes), size=repetitions * len(shapes)), []
+    for number, shape in enumerate(shapes):
+        places = np.flatnonzero(drawn == number)
+        a, b, specs = (_fractions(random.integers(size, size=(len(places), size))) for size in shape)
+        found.append((places, a, b, specs))
+    return found
+
+
+def _fractions(indices: NDArray[np.int64]) -> Values:
+    """How often each of n numbers stands in each row of n [N, n], as a fraction."""
+    rows, size = indices.shape
+    flat = np.arange(rows)[:, None] * size + indices
+    return np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size) / size
+
+
+def _weighted(cells: Values, a: Values, b: Values, specs: Values) -> Values:
+    """Means [N, K] of cells [A, B, S, K] under N weights each of runs [N, A], [N, B] and specs [N, S]."""
+    over_specs = (specs @ cells.transpose(2, 0, 1, 3).reshape(cells.shape[2], -1)).reshape(len(a), *cells.shape[:2], -1)
+    return np.einsum("na,nb,nabk->nk", a, b, over_specs)
 
 
 def interval(

@@ -78,6 +78,7 @@ def test_a_name_that_is_not_found_brings_the_names_that_there_are(filled, sql, m
         "  curves",
         "  trajectories",
         "  experiments",
+        "  decisions",
         "  provenance",
         "  methods",
         "  benchmarks",
