@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hypogen.generators.hypogen import INITIAL_STEP, HyPoGenSettings, Jacobian
+from hypogen.generators.hypogen import HyPoGenSettings, Jacobian
 from hypogen.policy import PolicyShape
 from tests.helpers.imitation import tiny_benchmark, tiny_generator
 
@@ -78,7 +78,7 @@ def oracle_step(numbers, block, codes, embedding):
     if f"steps.{block}.value" in numbers:
         return numbers[f"steps.{block}.value"][0][0]
     inputs = [value for code in codes for value in code] + embedding
-    return INITIAL_STEP * (1.0 + oracle_mlp(numbers, f"steps.{block}.network", inputs)[0])
+    return -0.01 * (1.0 + oracle_mlp(numbers, f"steps.{block}.network", inputs)[0])
 
 
 def oracle_encode(numbers, block, parameters, sizes):
