@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Debian's packages that Python's cannot bring: what `apt-get` installs when it is missing.
-LIBRARIES := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -oE 'lib(vulkan|EGL|GL)\.so\.[01]' | sort -u)
-VULKAN := $(if $(filter libvulkan.so.1,$(LIBRARIES)),,libvulkan1)
+LIBRARIES := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -oE 'lib(vulkan|EGL|GL|gthread-2\.0)\.so\.[01]' | sort -u)
+# Without them SAPIEN and OpenCV, and so ManiSkill2, cannot be imported.
+MANISKILL := $(strip $(if $(filter libvulkan.so.1,$(LIBRARIES)),,libvulkan1) $(if $(filter libGL.so.1,$(LIBRARIES)),,libgl1) \
+  $(if $(filter libgthread-2.0.so.0,$(LIBRARIES)),,libglib2.0-0))
 # Films are drawn without a display by EGL, on a machine without a GPU by Mesa's software driver.
 DRAWING := $(if $(and $(filter libEGL.so.1,$(LIBRARIES)),$(filter libGL.so.1,$(LIBRARIES)),$(wildcard /usr/lib/*/dri/swrast_dri.so)),,libegl1 libgl1 libgl1-mesa-dri)
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -18,13 +20,13 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "Python 3.11 is needed (ManiSkill2 and its numpy have no later build). Install it, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
-ifneq ($(VULKAN),)
+ifneq ($(MANISKILL),)
 ifneq ($(APT),)
-	@echo "Installing libvulkan1, which SAPIEN (ManiSkill2) needs to be imported …"
-	@$(SUDO) apt-get install -y -qq libvulkan1 >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq libvulkan1 >/dev/null; } || { \
-	  echo "apt-get could not install libvulkan1. Install it as root, then run make again."; exit 2; }
+	@echo "Installing $(MANISKILL), without which ManiSkill2 cannot be imported …"
+	@$(SUDO) apt-get install -y -qq $(MANISKILL) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $(MANISKILL) >/dev/null; } || { \
+	  echo "apt-get could not install $(MANISKILL). Install them as root, then run make again."; exit 2; }
 else
-	@echo "libvulkan.so.1 is missing and there is no apt-get: ManiSkill2 cannot be imported until your system's Vulkan loader is installed (Fedora: vulkan-loader, macOS: vulkan-loader). MuJoCo benchmarks work without it."
+	@echo "The Vulkan loader, OpenGL or GLib is missing and there is no apt-get: ManiSkill2 cannot be imported until your system's are installed (Fedora: vulkan-loader mesa-libGL glib2). MuJoCo benchmarks work without it."
 endif
 endif
 ifneq ($(DRAWING),)
