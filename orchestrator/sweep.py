@@ -166,15 +166,13 @@ def sweep(command: Command, stop: StopRequest) -> int:
         console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, command.most)
     with sending(targets, command.storage, cells[0].experiment.name, session.say):
-        found, plan = search.stored(source, store), None
-        stages: Iterator[Plan] = iter(())
+        found, stages = search.stored(source, store), None
         if found is not None:
             whole = cells if found is source else loading.expand(found)
-            stages = deciding.stages(found, whole, store, session.say)
-            made, plan = _made(stages, store)
+            made, stages = _made(deciding.stages(found, whole, store, session.say), store)
             if made is not None:
                 return _close(made, session, remembered)
-        return _on_ray(where, session, partial(_execute, source, plan, stages, session, remembered))
+        return _on_ray(where, session, partial(_execute, source, stages, session, remembered))
 
 
 def _check_place(cells: list[Cell], store: Store) -> None:
@@ -196,8 +194,8 @@ def _show(console: Console, state: ExecutionState, where: Address, command: Comm
         print_reasons(console, state)
 
 
-def _made(stages: Iterator[Plan], store: Store) -> tuple[ExecutionState | None, Plan | None]:
-    """The state after the last stage, if the runs of all are there; else the first stage that lacks some."""
+def _made(stages: Iterator[Plan], store: Store) -> tuple[ExecutionState | None, Iterator[Plan]]:
+    """The state after the last stage, if the runs of all are there; and the stages from the first that lacks some."""
     from orchestrator.execution.measured import write_experiment
     from orchestrator.execution.state import ExecutionState
 
@@ -205,9 +203,9 @@ def _made(stages: Iterator[Plan], store: Store) -> tuple[ExecutionState | None, 
     for plan in stages:
         state = ExecutionState(plan, store)
         if state.missing_runs:
-            return None, plan
+            return None, itertools.chain([plan], stages)
         write_experiment(store, plan)
-    return state, None
+    return state, stages
 
 
 def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
@@ -223,19 +221,16 @@ def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
             return work()
 
 
-def _execute(
-    source: YamlSource, plan: Plan | None, stages: Iterator[Plan], session: Session, remembered: Remembered
-) -> int:
-    """Make what is missing on the connected Ray, stage by stage; without a plan, search for it first."""
+def _execute(source: YamlSource, stages: Iterator[Plan] | None, session: Session, remembered: Remembered) -> int:
+    """Make what is missing on the connected Ray, stage by stage; where there are none yet, search for them first."""
     from orchestrator.config.loading import expand
     from orchestrator.execution import deciding, search
     from orchestrator.execution.measured import write_experiment
 
-    if plan is None:
+    if stages is None:
         found = search.run(source, session)
         stages = deciding.stages(found, expand(found), session.store, session.say)
-        plan = next(stages)
-    for stage in itertools.chain([plan], stages):
+    for stage in stages:
         write_experiment(session.store, stage)
         state = session.execute(stage)
         if state.failures:

@@ -50,7 +50,7 @@ def stages(source: YamlSource, whole: Sequence[Cell], store: Store, say: Callabl
             say(_in_words(row))
         if not open_:
             whole_runs = len(build(whole).runs)
-            say(f"decided on {len(plan.runs)} runs of the {whole_runs} that there could have been")
+            say(f"took {len(plan.runs)} runs of the {whole_runs} that there could have been")
             return
         splits = {name: min(most, count + wanted.step * (name in open_)) for name, count in splits.items()}
 

@@ -63,7 +63,7 @@ def test_it_stops_where_it_is_decided(settled: tuple[Path, Path, list[int], list
     _, storage, runs, said = settled
     [row] = decisions(storage)
     assert runs == [14] and row["decided"] and (row["splits"], row["most_splits"]) == (7, 9)
-    assert said[-1] == "decided on 14 runs of the 18 that there could have been"
+    assert said[-1] == "took 14 runs of the 18 that there could have been"
     assert "after 7 of 9 splits" in said[0] and said[0].endswith("decided, blind is ahead")
 
 
@@ -88,7 +88,7 @@ def test_what_stays_open_takes_all_splits_and_only_its_benchmark(tiny: Callable[
     wanted = {"methods": ["interpolate", "nearest"], "step": 4, "alpha": 0.0079}
     path = tiny(**{**LOOKUPS, "methods": ["nearest", "interpolate"], "until_decided": wanted})
     runs, said = through(path, tmp_path / "runs")
-    assert runs == [8, 16, 18] and said[-1] == "decided on 18 runs of the 18 that there could have been"
+    assert runs == [8, 16, 18] and said[-1] == "took 18 runs of the 18 that there could have been"
     assert [row["splits"] for row in decisions(tmp_path / "runs")] == [9]
 
 
