@@ -58,7 +58,7 @@ def grid(
     benchmark: only its rows. measured: without rows that only the paper has; a note counts them where nothing is left.
     """
     sql = statement(name)
-    with store.connect() as connection:
+    with store.connect(experiment) as connection:
         if experiment is not None:
             _require(connection, "experiment", experiment, "experiments")
         if benchmark is not None:
@@ -102,7 +102,7 @@ def compare(
     """
     asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment, "own_training": own_training}
     sql = _COMPARISON.read_text()
-    with store.connect() as connection:
+    with store.connect(experiment) as connection:
         if experiment is not None:
             _require(connection, "experiment", experiment, "experiments")
         if benchmark is not None:

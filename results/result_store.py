@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,11 +162,12 @@ class ResultStore:
             listed = self._list()
         return listed
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
+    def connect(self, experiment: str | None = None) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can only read: the store's tables, the paper's numbers, and the macros.
 
-        `methods` and `benchmarks` are views there, which describe every name in `runs` and in the paper. Use the
-        connection as a context manager, or close it. It sees the files that were there when it was made.
+        With an `experiment`, only what its runs measured is there, and read, however much there is of others.
+        `methods` and `benchmarks` are views, which describe every name in `runs` and in the paper. Use the connection
+        as a context manager, or close it. It sees the files that were there when it was made.
         """
         from results.database import connect
         from results.paper_tables import paper, paper_benchmarks, paper_methods
@@ -175,6 +176,8 @@ class ResultStore:
         names = {name: f"stored_{name}" if name in described else name for name in TABLES}
         of_paper = {"paper": paper(), "paper_methods": paper_methods(), "paper_benchmarks": paper_benchmarks()}
         stored = self._datasets(self._list_settled())
+        if experiment is not None:
+            stored |= _measured_by(experiment, stored)
         return connect({**of_paper, **{view: stored[name] for name, view in names.items()}})
 
     def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:
@@ -278,3 +281,14 @@ def _encode(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
+
+
+def _measured_by(experiment: str, stored: Mapping[str, ds.Dataset | pa.Table]) -> dict[str, ds.Dataset]:
+    """What the runs of an experiment measured, of the tables that hold it."""
+    asked = stored["experiments"]
+    if isinstance(asked, pa.Table):  # none at all
+        return {}
+    runs = asked.to_table(columns=["run"], filter=ds.field("experiment") == experiment).column("run").combine_chunks()
+    measured = {name: stored[name] for name in ("episodes", "curves", "trajectories")}
+    of_runs = ds.field("run").isin(runs)
+    return {name: rows.filter(of_runs) for name, rows in measured.items() if isinstance(rows, ds.Dataset)}

@@ -26,8 +26,8 @@ class Snapshot(ResultStore):
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """The one connection, which leaving a `with` does not close."""
+    def connect(self, experiment: str | None = None) -> duckdb.DuckDBPyConnection:
+        """The one connection, which leaving a `with` does not close, and which has all experiments."""
         return cast("duckdb.DuckDBPyConnection", nullcontext(self._connection))
 
     def table(self, sql: str, **parameters: Any) -> pa.Table:
