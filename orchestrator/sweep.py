@@ -171,7 +171,7 @@ def sweep(command: Command, stop: StopRequest) -> int:
             whole = cells if found is source else loading.expand(found)
             made, stages = _made(deciding.stages(found, whole, store, session.say), store)
             if made is not None:
-                return _close(made, session, remembered)
+                return _close([made], session, remembered)
         return _on_ray(where, session, partial(_execute, source, stages, session, remembered))
 
 
@@ -230,23 +230,24 @@ def _execute(source: YamlSource, stages: Iterator[Plan] | None, session: Session
     if stages is None:
         found = search.run(source, session)
         stages = deciding.stages(found, expand(found), session.store, session.say)
+    states = []
     for stage in stages:
         write_experiment(session.store, stage)
-        state = session.execute(stage)
-        if state.failures:
+        states.append(session.execute(stage))
+        if states[-1].failures:
             break
-    return _close(state, session, remembered)
+    return _close(states, session, remembered)
 
 
-def _close(state: ExecutionState, session: Session, remembered: Remembered) -> int:
+def _close(states: list[ExecutionState], session: Session, remembered: Remembered) -> int:
     """Print the table, where everything lies, and what failed; remember what was printed where nothing did."""
     from orchestrator.artifacts.content_index import record
     from orchestrator.console.closing import closing
 
-    record(state.store, [state.plan.artifacts[key] for key in state.made])
+    record(session.store, [state.plan.artifacts[key] for state in states for key in state.made])
     seen = remembered.seen()
-    lines = closing(session.console, state)
-    if state.failures:
+    lines = closing(session.console, states)
+    if states[-1].failures:
         return 1
     remembered.keep(seen, lines)
     return 0

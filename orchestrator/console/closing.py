@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -11,9 +13,10 @@ from results import ResultStore, render
 from results.fitting import WIDTH
 
 
-def closing(console: Console, state: ExecutionState) -> str:
-    """Print them; returns what the same command prints where nothing is left to make."""
-    made = {kind: state.counts(kind)["made"] for kind in KINDS}
+def closing(console: Console, states: Sequence[ExecutionState]) -> str:
+    """Print them, after the last of some stages; returns what the same command prints where nothing is left to make."""
+    state = states[-1]
+    made = {kind: sum(stage.counts(kind)["made"] for stage in states) for kind in KINDS}
     counted = ", ".join(f"{count} {kind}" for kind, count in made.items() if count) or "nothing"
     table, places = _table(state), _places(state)
     console.out(_opening(state, counted), table, sep="\n", highlight=False)
