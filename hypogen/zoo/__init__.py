@@ -90,7 +90,7 @@ class Card:
     @property
     def name(self) -> str:
         """Name of its folder: the benchmark's for experts by its own recipe, else with the recipe behind a dot."""
-        return self.benchmark if self.recipe == recipe_of(self.benchmark) else f"{self.benchmark}.{self.recipe}"
+        return name_of(self.benchmark, self.recipe)
 
 
 def recipe_of(benchmark: str) -> str:
@@ -98,14 +98,27 @@ def recipe_of(benchmark: str) -> str:
     return RECIPE_OF.get(benchmark, "brief")
 
 
+def name_of(benchmark: str, recipe: str = "") -> str:
+    """Name of a benchmark's experts by a recipe, or by its own; they need not be there."""
+    return benchmark if recipe in ("", recipe_of(benchmark)) else f"{benchmark}.{recipe}"
+
+
 def names() -> tuple[str, ...]:
     """Names of all experts in the zoo, such as ``cheetah-speed`` and ``cheetah-speed.independent``."""
     return tuple(sorted(path.parent.name for path in ROOT.glob(f"*/{_CARD}")))
 
 
-def benchmarks() -> tuple[str, ...]:
-    """Names of the benchmarks that the zoo has experts for, trained by the benchmark's own recipe."""
-    return tuple(name for name in names() if "." not in name)
+def benchmarks(recipe: str = "") -> tuple[str, ...]:
+    """Names of the benchmarks that the zoo has experts for, trained by a recipe, or by each benchmark's own."""
+    known = names()
+    return tuple(
+        sorted({name for name in (each.partition(".")[0] for each in known) if name_of(name, recipe) in known})
+    )
+
+
+def recipes() -> tuple[str, ...]:
+    """Names of the recipes that experts of the zoo were trained by."""
+    return tuple(sorted({card(name).recipe for name in names()}))
 
 
 def card(name: str) -> Card:

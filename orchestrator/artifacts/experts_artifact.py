@@ -197,8 +197,9 @@ class JoinedExperts(ExpertsArtifact):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ZooExperts(ExpertsArtifact):
-    """Experts of the benchmark's whole grid that come with the project."""
+    """Experts of the benchmark's whole grid that come with the project, by their name there."""
 
+    name: str
     digest: str
 
     def content(self) -> Content:
@@ -206,10 +207,10 @@ class ZooExperts(ExpertsArtifact):
 
     @property
     def label(self) -> str:
-        return f"{self.benchmark.name} experts (zoo)"
+        return f"{self.benchmark.name} experts (zoo{self.name.removeprefix(self.benchmark.name)})"
 
     def get(self, store: Store, task: Task) -> Experts:
-        return zoo.load(self.benchmark.name)
+        return zoo.load(self.name)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -158,9 +158,10 @@ def _check_measurements(experiment: Experiment, source: YamlSource) -> None:
 def _check_experts(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:
     if experiment.experts.source == "zoo":
         if benchmark.name not in (known := _zoo_benchmarks(experiment)):
+            recipe = f" by recipe {experiment.experts.recipe}" if experiment.experts.recipe else ""
             raise ConfigError(
-                f"{source.origin(('experts', 'source'))}: experts.source: the zoo has no experts for {benchmark.name}, "
-                f"only for {', '.join(known) or 'none'}. Train some: `experts: {{recipe: fast}}`."
+                f"{source.origin(('experts', 'source'))}: experts.source: the zoo has no experts{recipe} for "
+                f"{benchmark.name}, only for {', '.join(known) or 'none'}. Train some: `experts: {{recipe: fast}}`."
             )
         return
     algorithm = experiment.experts.algorithm
@@ -174,7 +175,7 @@ def _check_experts(experiment: Experiment, benchmark: Benchmark, source: YamlSou
 
 @shared("experts")
 def _zoo_benchmarks(experiment: Experiment) -> tuple[str, ...]:
-    return zoo.benchmarks()
+    return zoo.benchmarks(experiment.experts.recipe)
 
 
 def _check_references(experiment: Experiment, benchmark: Benchmark, source: YamlSource) -> None:

@@ -15,6 +15,7 @@ import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
+from hypogen import zoo
 from hypogen.benchmarks import BENCHMARKS, Benchmark
 from hypogen.errors import did_you_mean
 from hypogen.experts import ALGORITHMS
@@ -87,12 +88,18 @@ def _expert(value: object) -> ExpertChoice:
     if origin not in ("train", "zoo"):
         raise PydanticCustomError("source", f"must be train or zoo (got {origin!r})", {"key": "source"})
     if origin == "zoo":
+        recipe = str(changes.pop("recipe", ""))
+        if recipe and recipe not in zoo.recipes():
+            remedy = did_you_mean(recipe, zoo.recipes())
+            raise PydanticCustomError(
+                "recipe", f"none of the zoo's experts has the recipe {recipe!r}: {remedy}", {"key": "recipe"}
+            )
         if changes:
             key = next(iter(changes))
             raise PydanticCustomError(
                 "zoo", "the zoo's experts are trained already: leave this out, or `source: zoo`", {"key": str(key)}
             )
-        return ExpertChoice(source="zoo")
+        return ExpertChoice(source="zoo", recipe=recipe)
     algorithm = str(changes.pop("algorithm", next(iter(ALGORITHMS))))
     recipes = ALGORITHMS[algorithm].recipes if algorithm in ALGORITHMS else {}
     recipe = str(changes.pop("recipe", next(iter(recipes), "")))

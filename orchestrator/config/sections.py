@@ -61,7 +61,10 @@ class SplitChoice(Section):
 
 @dataclasses.dataclass(frozen=True)
 class ExpertChoice:
-    """Choice of experts: the zoo's, scripted ones, or ones trained by a recipe with the experiment's changes."""
+    """Choice of experts: the zoo's, scripted ones, or ones trained by a recipe with the experiment's changes.
+
+    ``recipe``: of the zoo's, that of those it has by several, and empty for each benchmark's own.
+    """
 
     source: Literal["train", "zoo"] = "train"
     algorithm: str = "td3"

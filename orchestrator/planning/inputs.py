@@ -34,7 +34,8 @@ def experts_of(experiment: Experiment, benchmark: Benchmark) -> ExpertsArtifact:
     """Experts for every spec that the experiment looks at; of the zoo's, all that it has."""
     chosen = experiment.experts
     if chosen.source == "zoo":
-        return ZooExperts(benchmark=benchmark, digest=zoo.card(benchmark.name).digest)
+        name = zoo.name_of(benchmark.name, chosen.recipe)
+        return ZooExperts(benchmark=benchmark, name=name, digest=zoo.card(name).digest)
     algorithm = get_algorithm(chosen.algorithm)
     settings, rows = algorithm.resolve(chosen.settings), experiment.specs.indices(benchmark)
     if isinstance(algorithm, SpecAlgorithm):

@@ -27,7 +27,7 @@ def expert_settings(experiment: Experiment, benchmark: Benchmark) -> tuple[str, 
     """The recipe's name, and every setting by which the experts were, or will be, trained."""
     chosen = experiment.experts
     if chosen.source == "zoo":
-        card = zoo.card(benchmark.name)
+        card = zoo.card(zoo.name_of(benchmark.name, chosen.recipe))
         return card.recipe, {"source": "zoo", "algorithm": card.algorithm, **card.settings}
     algorithm = get_algorithm(chosen.algorithm)
     settings = dataclasses.asdict(algorithm.resolve(chosen.settings))

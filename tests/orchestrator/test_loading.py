@@ -169,13 +169,23 @@ def test_experts_that_do_not_fit_the_benchmark_are_blamed_where_they_are_chosen(
 def test_the_zoo_is_taken_as_it_is_and_only_for_what_it_has(
     tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hypogen.zoo.benchmarks", lambda: ("cheetah-speed",))
+    monkeypatch.setattr("hypogen.zoo.benchmarks", lambda recipe: () if recipe else ("cheetah-speed",))
     (cell,) = cases(tiny(experts={"source": "zoo"}))
     assert cell.experiment.experts.source == "zoo"
     for experts, benchmark, problem in (
         ({"source": "zoo"}, "walker-speed", "experts.source: the zoo has no experts for walker-speed, only for"),
         ({"source": "zoo", "updates": 5}, "cheetah-speed", "experts.updates: the zoo's experts are trained already"),
         ({"source": "farm"}, "cheetah-speed", "experts.source: must be train or zoo"),
+        (
+            {"source": "zoo", "recipe": "pair"},
+            "cheetah-speed",
+            "has no experts by recipe pair for cheetah-speed, only for",
+        ),
+        (
+            {"source": "zoo", "recipe": "par"},
+            "cheetah-speed",
+            "experts.recipe: none of the zoo's experts has the recipe",
+        ),
     ):
         with pytest.raises(ConfigError, match=re.escape(problem)):
             cases(tiny(experts=experts, benchmarks=[benchmark]))

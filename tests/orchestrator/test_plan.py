@@ -1,11 +1,13 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hypogen import zoo
 from hypogen.benchmarks import get_benchmark
-from orchestrator.artifacts import GeneratorArtifact, PopulationExperts, ReferenceArtifact, RolloutsArtifact
+from orchestrator.artifacts import GeneratorArtifact, PopulationExperts, ReferenceArtifact, RolloutsArtifact, ZooExperts
 from orchestrator.artifacts.artifact import content_key, derive_seed
 from orchestrator.config.loading import expand, load
 from orchestrator.exceptions import ConfigError
@@ -210,3 +212,24 @@ def test_joint_is_trained_on_the_training_specs_alone(tiny: Callable[..., Path])
     assert own.specs == acting["joint"].train and own.settings.joint_fraction == 1.0 and own.settings.updates == 50
     with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+: methods\.joint: it trains td3, which makes no experts"):
         plan_of(tiny(benchmarks=["liftcube-damping"], experts={"algorithm": "scripted"}, methods=["joint"]))
+
+
+def test_of_the_zoo_the_experts_by_the_recipe_that_is_asked_for(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, experts = zoo.card("finger-exact-speed"), zoo.load("finger-exact-speed")
+    zoo.add(experts, entry, tmp_path / "zoo")
+    other = dataclasses.replace(experts, curve=experts.curve[:-1])
+    zoo.add(other, dataclasses.replace(entry, recipe="independent"), tmp_path / "zoo")
+    monkeypatch.setattr(zoo, "ROOT", tmp_path / "zoo")
+    assert zoo.names() == ("finger-exact-speed", "finger-exact-speed.independent")
+    assert zoo.benchmarks() == zoo.benchmarks("independent") == zoo.benchmarks("few") == ("finger-exact-speed",)
+    assert zoo.benchmarks("fast") == () and zoo.recipes() == ("few", "independent")
+    changes = {"benchmarks": ["finger-exact-speed"], "methods": ["nearest"], "specs": {}, "split": {"seeds": [0]}}
+    digests = []
+    for choice in ({}, {"recipe": "few"}, {"recipe": "independent"}):
+        plan = plan_of(tiny(**changes, experts={"source": "zoo", **choice}))
+        digests += [artifact.digest for artifact in plan.artifacts.values() if isinstance(artifact, ZooExperts)]
+        [run] = plan.runs.values()
+        assert run.columns["expert_recipe"] == choice.get("recipe", "few")
+    assert digests == [entry.digest, entry.digest, zoo.card("finger-exact-speed.independent").digest]
