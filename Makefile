@@ -84,7 +84,7 @@ endif
 endif
 
 test: setup lint types browser $(VENV)/triton/.ready $(VENV)/trackio/.ready
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

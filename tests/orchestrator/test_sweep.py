@@ -141,7 +141,6 @@ def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed:
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     moments: list[Callable[[], object]] = [
         lambda: list(storage.glob("staging/experts-*")),
-        lambda: list(storage.glob("artifacts/demonstrations/*")),
         lambda: list(storage.glob("staging/generator-*/*")) or list(storage.glob("artifacts/generator/*")),
     ]
     for moment in moments:
@@ -174,12 +173,12 @@ def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undis
     assert tables(storage) == tables(undisturbed)
 
 
-@pytest.mark.parametrize("name", ["gcs_server", "raylet/raylet"])
-def test_where_a_private_ray_dies_the_command_begins_again(undisturbed: Path, tmp_path: Path, name: str) -> None:
+def test_where_a_private_ray_dies_the_command_begins_again(undisturbed: Path, tmp_path: Path) -> None:
+    """By its GCS; ``benchmarks/faults.py`` kills its raylet as well."""
     path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
     run = Killed(path, storage, "--address", "local")
     assert run.until(lambda: list(storage.glob("staging/experts-*"))), run.kill()
-    for pid in run.workers(name):
+    for pid in run.workers("gcs_server"):
         os.kill(pid, signal.SIGKILL)
     printed = run.finish()
     assert printed.count("Ray has died") == 1 and printed.count("Ray: local") == 2

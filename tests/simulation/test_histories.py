@@ -17,7 +17,7 @@ from orchestrator.execution.state import ExecutionState
 from tests.simulation import history
 from tests.simulation.history import FAULTS, Broken, play, undisturbed
 
-HISTORIES = 400
+HISTORIES = 250
 TRIED = 100
 """Histories within which a planted bug must show."""
 
