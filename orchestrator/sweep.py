@@ -204,7 +204,8 @@ def _made(stages: Iterator[Plan], store: Store) -> tuple[ExecutionState | None, 
         state = ExecutionState(plan, store)
         if state.missing_runs:
             return None, itertools.chain([plan], stages)
-        write_experiment(store, plan)
+    assert state is not None
+    write_experiment(store, state.plan)
     return state, stages
 
 
@@ -234,8 +235,6 @@ def _execute(source: YamlSource, stages: Iterator[Plan] | None, session: Session
     for stage in stages:
         write_experiment(session.store, stage)
         states.append(session.execute(stage))
-        if states[-1].failures:
-            break
     return _close(states, session, remembered)
 
 

@@ -1,9 +1,12 @@
 """Whether one method is ahead of another, asked again as splits are added, at a level that holds over all the asking.
 
-A sign-flip test of the differences by split: were the methods equal, every difference might as well have had the other
-sign. Its level is spent evenly over the stages (Lan and DeMets 1983, doi:10.2307/2336502), on the joint distribution of
-all stages under the same flips, as AdaStop does with permutations (Mathieu et al. 2024, arXiv:2306.10882). No
-distribution is assumed. Several comparisons share the level evenly (Bonferroni).
+A sign-flip test of the differences by split: did the methods not differ, every difference might as well have had the
+other sign. Its level is spent evenly over the stages (Lan and DeMets 1983, doi:10.2307/2336502), on the joint
+distribution of all stages under the same flips, as AdaStop does with permutations (Mathieu et al. 2024,
+arXiv:2306.10882). Several comparisons share the level evenly (Bonferroni).
+
+The level holds for methods that do not differ in distribution, whatever that is, over random splits. It does not hold
+for two that differ with equal means: where one seldom fails but then badly, few splits may all show it ahead.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ def _means(observed: Values, flips: Values, step: int, most: int) -> Iterator[tu
 
 
 def _flips(most: int) -> Values:
-    """Signs [R, most]. The first row flips nothing; none flips the first split, since negatives are alike."""
+    """Signs [R, most]. The first row flips nothing. All of them up to EXACT, but for negatives, which are alike."""
     if most <= EXACT:
         numbers = np.arange(2 ** (most - 1))
         flipped = numbers[:, None] >> np.arange(most)[::-1] & 1

@@ -87,7 +87,7 @@ def test_the_remedy_of_an_error_is_one(
     path = tmp_path / "tiny.yaml"
     data = {**yaml.safe_load(TINY), **changes}
     path.write_text(yaml.safe_dump(data))
-    monkeypatch.setattr("hypogen.zoo.benchmarks", lambda: ("cheetah-speed",))
+    monkeypatch.setattr("hypogen.zoo.benchmarks", lambda recipe: ("cheetah-speed",))
     with pytest.raises(ConfigError) as caught:
         expand(load(path))
     remedy = re.search(pattern, str(caught.value))

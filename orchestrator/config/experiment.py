@@ -88,7 +88,7 @@ def _expert(value: object) -> ExpertChoice:
     if origin not in ("train", "zoo"):
         raise PydanticCustomError("source", f"must be train or zoo (got {origin!r})", {"key": "source"})
     if origin == "zoo":
-        recipe = str(changes.pop("recipe", ""))
+        recipe = str(changes.pop("recipe", None) or "")
         if recipe and recipe not in zoo.recipes():
             remedy = did_you_mean(recipe, zoo.recipes())
             raise PydanticCustomError(

@@ -18,13 +18,17 @@ from results import sequential
 from results.result_store import ResultStore
 
 _MEANS = """
-    SELECT benchmark, method, split, avg(score.mean) AS mean FROM (
-        FROM scores($experiment, measure := 'return') WHERE headline(benchmark) = 'return'
-        UNION ALL
-        FROM scores($experiment, measure := 'success') WHERE headline(benchmark) = 'success'
+    WITH measured AS (
+        SELECT benchmark, method, split_seed AS split, run, spec_index,
+            avg(CASE headline(benchmark) WHEN 'success' THEN 100.0 * success::INT ELSE "return" END ORDER BY episode)
+                AS mean
+        FROM episodes JOIN runs USING (run)
+        WHERE role = 'test' AND list_contains($runs, run)
+        GROUP BY ALL
     )
-    GROUP BY ALL
+    SELECT benchmark, method, split, avg(mean ORDER BY run, spec_index) AS mean FROM measured GROUP BY ALL
 """
+"""Mean of each method on the test specs of each split, over its training seeds."""
 
 
 def stages(source: YamlSource, whole: Sequence[Cell], store: Store, say: Callable[[str], object]) -> Iterator[Plan]:
@@ -43,8 +47,13 @@ def stages(source: YamlSource, whole: Sequence[Cell], store: Store, say: Callabl
     while True:
         plan = build([cell for name, count in splits.items() for cell in _part(source, name, seeds[:count])])
         yield plan
-        rows = _decided(experiment, store, seeds)
-        ResultStore(store.results).write("decisions", experiment.name, rows, replace=True)
+        results = ResultStore(store.results)
+        compared = {run.key for run in plan.runs.values() if run.method in wanted.methods}
+        if failed := len(compared.difference(results.keys("runs"))):
+            say(f"until_decided: no split is added, since {failed} runs failed that are compared")
+            return
+        rows = _decided(experiment, results, seeds, sorted(compared))
+        results.write("decisions", experiment.name, rows, replace=True)
         open_ = {row["benchmark"] for row in rows if not row["decided"] and splits[row["benchmark"]] < most}
         for row in rows:
             say(_in_words(row))
@@ -64,11 +73,11 @@ def _part(source: YamlSource, benchmark: str, seeds: list[int]) -> list[Cell]:
     return expand(part)
 
 
-def _decided(experiment: Experiment, store: Store, seeds: list[int]) -> list[dict[str, Any]]:
-    """A row per benchmark and pair of methods, by the splits on which all are measured."""
+def _decided(experiment: Experiment, results: ResultStore, seeds: list[int], runs: list[str]) -> list[dict[str, Any]]:
+    """A row per benchmark and pair of methods, by what these runs measured on the splits that they have."""
     wanted = experiment.until_decided
     assert wanted is not None
-    rows = ResultStore(store.results).table(_MEANS, experiment=experiment.name).to_pylist()
+    rows = results.table(_MEANS, runs=runs).to_pylist()
     means = {(row["benchmark"], row["method"], row["split"]): row["mean"] for row in rows}
     alpha, found = wanted.level(len(experiment.benchmarks)), []
     for benchmark in experiment.benchmarks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,31 @@ def test_the_same_command_ends_where_it_did(settled: tuple[Path, Path, list[int]
     assert "Ray:" not in again.stdout and decisions(storage) == before
 
 
+def test_no_split_is_added_where_a_compared_run_is_missing(
+    settled: tuple[Path, Path, list[int], list[str]], tmp_path: Path
+) -> None:
+    path, storage, _, _ = settled
+    said: list[str] = []
+    source = load(path)
+    for plan in stages(
+        source, expand(source), store := Store(str(shutil.copytree(storage, tmp_path / "runs"))), said.append
+    ):
+        gone = next(run for run in plan.runs.values() if run.method == "nearest")
+        Path(store.results, "runs", f"{gone.key}.parquet").unlink()
+    assert said == ["until_decided: no split is added, since 1 runs failed that are compared"]
+
+
+def test_runs_of_others_in_the_same_storage_do_not_count(
+    settled: tuple[Path, Path, list[int], list[str]], tmp_path: Path
+) -> None:
+    """What another sweep of the same name has noted meanwhile changes nothing."""
+    path, storage, _, said = settled
+    copy, again, source = shutil.copytree(storage, tmp_path / "runs"), list[str](), load(path)
+    ResultStore(str(copy / "results")).write("experiments", "settled", [], replace=True)
+    assert [len(plan.runs) for plan in stages(source, expand(source), Store(str(copy)), again.append)] == [14]
+    assert again == said
+
+
 def test_what_stays_open_takes_all_splits_and_only_its_benchmark(tiny: Callable[..., Path], tmp_path: Path) -> None:
     """At a level that lets nothing pass at the first stages, every split is used."""
     wanted = {"methods": ["interpolate", "nearest"], "step": 4, "alpha": 0.0079}
@@ -100,6 +126,7 @@ WRONG = [
     ({"split": {"seeds": [0, 1, 2, 3, 4]}}, "it takes 6 at least"),
     ({"split": {"seeds": [0, 0, 0, 1, 1, 1]}}, "decide nothing on 2 splits"),
     ({"split": {"kind": "evenly_spaced"}}, "one evenly_spaced split"),
+    ({"until_decided": {"methods": ["nearest", "interpolate"], "alpha": 1e-6}}, "none can be decided"),
     ({"evaluation": {"roles": ["train"]}}, "add `test`"),
     ({"grid": {"demonstrations.noise": [0.0, 0.1]}}, "only training.seed may vary"),
     ({"grid": {"until_decided.step": [1, 2]}}, "changes nothing that is measured"),
