@@ -1,4 +1,4 @@
-"""A file with the tiny experiment."""
+"""A file with the tiny experiment, and the storage of one run of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers.experiments import TINY
+from tests.helpers.experiments import TINY, sweep
 
 
 @pytest.fixture
@@ -22,3 +22,14 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of one run of TINY from nothing; the experiment and what was printed lie beside it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = sweep("tiny.yaml", "--storage", "./runs", "--address", "local", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    return folder / "runs"

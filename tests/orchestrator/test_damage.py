@@ -23,17 +23,7 @@ from orchestrator.exceptions import Damaged
 from orchestrator.execution.state import ExecutionState
 from orchestrator.planning.plan import Plan, build
 from results import ResultStore
-from tests.helpers.experiments import TINY, sweep, tables
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of one run from nothing; the experiment lies beside it."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.yaml").write_text(TINY)
-    done = sweep(folder / "tiny.yaml", "--storage", folder / "runs", "--address", "local")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "runs"
+from tests.helpers.experiments import sweep, tables
 
 
 @pytest.fixture

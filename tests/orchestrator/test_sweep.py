@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,20 +21,7 @@ from orchestrator.artifacts.making import make
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import build
 from results.result_store import ResultStore
-from tests.helpers.experiments import ROOT, Killed, environment, sweep, tables
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of one run from nothing."""
-    from tests.helpers.experiments import TINY
-
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.yaml").write_text(TINY)
-    done = sweep("tiny.yaml", "--storage", "./runs", "--address", "local", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "stdout").write_text(done.stdout)
-    return folder / "runs"
+from tests.helpers.experiments import ROOT, environment, sweep
 
 
 def test_from_one_yaml_to_one_table(undisturbed: Path) -> None:
@@ -135,120 +120,6 @@ def test_few_shot_methods_train_the_same_whatever_they_adapt_to(all_methods: tup
     both, train = (Policy.load(folder / POLICY) for folder in folders)
     rows = [both_specs.adapt.index(spec) for spec in both_specs.train]
     assert both.specs == 5 and torch.equal(both.select(rows).biases[0], train.biases[0])
-
-
-def test_a_killed_driver_leaves_work_that_the_same_command_finishes(undisturbed: Path, tmp_path: Path) -> None:
-    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
-    moments: list[Callable[[], object]] = [
-        lambda: list(storage.glob("staging/experts-*")),
-        lambda: list(storage.glob("staging/generator-*/*")) or list(storage.glob("artifacts/generator/*")),
-    ]
-    for moment in moments:
-        run = Killed(path, storage, "--address", "local")
-        assert run.until(moment), run.kill()
-        run.kill()
-    Killed(path, storage, "--address", "local").finish()
-    assert tables(storage) == tables(undisturbed)
-    left = [
-        folder for name in ("tune", "staging", "work") for folder in storage.glob(f"{name}/**/*") if folder.is_file()
-    ]
-    assert not left, "nothing half made stays behind"
-
-
-def test_killed_trials_and_killed_or_stopped_rollout_actors_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
-    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
-    run = Killed(path, storage, "--address", "local", "--set", "resources.rollout.deadline_s=15")
-    assert run.until(lambda: list(storage.glob("staging/experts-*"))), run.kill()
-    trials = run.workers("ray::ImplicitFunc")
-    for pid in trials:
-        os.kill(pid, signal.SIGKILL)
-    assert run.until(
-        lambda: list(storage.glob("staging/demonstrations-*")) + list(storage.glob("staging/rollouts-*"))
-    ), run.kill()
-    actors = run.workers("ray::RolloutWorker")
-    for number, pid in enumerate(actors):  # one is only stopped: Ray never notices, so the pool's deadline must
-        os.kill(pid, signal.SIGKILL if number % 2 else signal.SIGSTOP)
-    run.finish()
-    assert trials and actors
-    assert tables(storage) == tables(undisturbed)
-
-
-def test_where_a_private_ray_dies_the_command_begins_again(undisturbed: Path, tmp_path: Path) -> None:
-    """By its GCS; ``benchmarks/faults.py`` kills its raylet as well."""
-    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
-    run = Killed(path, storage, "--address", "local")
-    assert run.until(lambda: list(storage.glob("staging/experts-*"))), run.kill()
-    for pid in run.workers("gcs_server"):
-        os.kill(pid, signal.SIGKILL)
-    printed = run.finish()
-    assert printed.count("Ray has died") == 1 and printed.count("Ray: local") == 2
-    assert tables(storage) == tables(undisturbed)
-
-
-def test_two_sweeps_on_one_store_at_once(undisturbed: Path, tmp_path: Path) -> None:
-    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
-    runs = [Killed(path, storage, "--address", "local") for _ in range(2)]
-    printed = [run.finish() for run in runs]
-    assert all("hypogen" in text for text in printed)
-    assert tables(storage) == tables(undisturbed)
-
-
-def test_a_diverging_trial_is_listed_and_stops_nobody(undisturbed: Path, tmp_path: Path) -> None:
-    storage = shutil.copytree(undisturbed, tmp_path / "runs")
-    path = tmp_path / "diverging.yaml"
-    path.write_text((undisturbed.parent / "tiny.yaml").read_text().replace("name: tiny", "name: diverging"))
-    with path.open("a") as file:
-        file.write("grid: {training.learning_rate: [1e-3, 1e30]}\n")
-    done = sweep(path, "--storage", storage, "--address", "local")
-    assert done.returncode == 1, done.stdout + done.stderr
-    failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
-    assert any("Diverged" in line and "hypogen" in line for line in failed), done.stdout
-    assert all("split 0 (training.learning_rate=1e+30)" in line for line in failed if "Diverged" in line)
-    at_once = [line for line in done.stdout.splitlines() if " failed " in line and line.startswith(" ")]
-    assert at_once and all("Diverged" in line for line in at_once), "said when it happened, without what waited for it"
-    store = ResultStore(storage / "results")
-    errors = store.frame("SELECT error FROM provenance WHERE status = 'failed' AND kind = 'generator'").error
-    assert len(errors) and all("Traceback" in text and "Diverged" in text for text in errors)
-    (query,) = (line.removeprefix("Tracebacks: ") for line in done.stdout.splitlines() if line.startswith("Traceb"))
-    joined = store.frame(query)
-    causes = joined[joined.error.str.contains("Diverged")]
-    assert set(causes.label) == {line.split(": ")[0].removeprefix("failed ") for line in failed if "Diverged" in line}
-    assert set(causes.cell) == {'{"training.learning_rate":1e+30}'}
-    assert "made nothing" in done.stdout, "what the other cells need was there"
-
-
-def test_a_task_that_always_outlasts_its_deadline_fails_by_name(undisturbed: Path, tmp_path: Path) -> None:
-    storage = shutil.copytree(undisturbed, tmp_path / "runs")
-    more = ["methods=[expert]", "evaluation.episodes=200", "resources.rollout.deadline_s=0.02"]
-    words = [word for assignment in more for word in ("--set", assignment)]
-    done = sweep(undisturbed.parent / "tiny.yaml", "--storage", storage, "--address", "local", *words)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "took longer than 0.02 s: give it more time" in done.stdout and "(3 times)" in done.stdout
-
-
-@pytest.fixture(scope="module")
-def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
-    """A cluster of two nodes on this machine, and a way to lose the second."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
-    node = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
-    cluster.wait_for_nodes()
-    yield cluster.address, lambda: cluster.remove_node(node, allow_graceful=False)
-    cluster.shutdown()
-
-
-def test_a_cluster_of_two_nodes_gives_the_same_rows_and_may_lose_one(
-    undisturbed: Path, tmp_path: Path, two_nodes: tuple[str, Callable[[], None]]
-) -> None:
-    address, lose = two_nodes
-    path, storage = undisturbed.parent / "tiny.yaml", tmp_path / "runs"
-    run = Killed(path, storage, "--address", address)
-    assert run.until(lambda: list(storage.glob("artifacts/demonstrations/*"))), run.kill()
-    lose()
-    printed = run.finish()
-    assert f"Ray: {address}" in printed
-    assert tables(storage) == tables(undisturbed)
 
 
 def test_what_cannot_work_is_refused_before_anything_is_written(undisturbed: Path, tmp_path: Path) -> None:
