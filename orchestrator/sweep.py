@@ -162,9 +162,9 @@ def sweep(command: Command, stop: StopRequest) -> int:
         _show(console, state_of(console, source, cells, store), where, command)
         return 0
     _check_place(cells, store)
-    for note in where.notes:
-        console.print(note, highlight=False, markup=False)
     session = Session(store, console, stop, Progress, command.most)
+    for note in where.notes:
+        session.say(note)
     with sending(targets, command.storage, cells[0].experiment.name, session.say):
         found, stages = search.stored(source, store), None
         if found is not None:
@@ -217,7 +217,7 @@ def _on_ray(where: Address, session: Session, work: Callable[[], int]) -> int:
     with connected(where):
         session.stop.install()  # Ray takes the signals when it starts
         session.stop.check_budget()
-        session.console.print(f"Ray: {where.value} ({where.reason})", highlight=False, markup=False)
+        session.say(f"Ray: {where.value} ({where.reason})")
         with guarded(session.stop, session.console) if where.value == PRIVATE else contextlib.nullcontext():
             return work()
 

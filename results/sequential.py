@@ -11,7 +11,7 @@ for two that differ with equal means: where one seldom fails but then badly, few
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,13 @@ def decide(differences: Sequence[float], step: int, most: int, alpha: float) -> 
     """
     observed, flips = np.asarray(differences, dtype=np.float64), _flips(most)
     crossed, latest = np.zeros(len(flips), dtype=bool), Decision(False, 0, float("nan"), None)
-    for number, (splits, means) in enumerate(_means(observed, flips, step, most), start=1):
-        spendable = int(alpha * number / len(stages(step, most)) * len(flips)) - int(crossed.sum())
+    asked = stages(step, most)
+    for number, splits in enumerate(asked, start=1):
+        if splits > len(observed):
+            break
+        # The size of the mean under every flip; the first is what was observed.
+        means = np.round(np.abs(flips[:, :splits] @ observed[:splits]) / splits, DIGITS)
+        spendable = int(alpha * number / len(asked) * len(flips)) - int(crossed.sum())
         left = np.sort(means[~crossed])[::-1]
         boundary = float(left[spendable]) if 0 < spendable < len(left) and left[0] > left[spendable] else None
         beyond = means > (np.inf if boundary is None else boundary)
@@ -72,13 +77,6 @@ def decide(differences: Sequence[float], step: int, most: int, alpha: float) -> 
             break
         crossed |= beyond
     return latest
-
-
-def _means(observed: Values, flips: Values, step: int, most: int) -> Iterator[tuple[int, Values]]:
-    """Per stage, the size of the mean difference under every flip; the first is what was observed."""
-    for splits in stages(step, most):
-        if splits <= len(observed):
-            yield splits, np.round(np.abs(flips[:, :splits] @ observed[:splits]) / splits, DIGITS)
 
 
 def _flips(most: int) -> Values:

@@ -111,9 +111,8 @@ def names() -> tuple[str, ...]:
 def benchmarks(recipe: str = "") -> tuple[str, ...]:
     """Names of the benchmarks that the zoo has experts for, trained by a recipe, or by each benchmark's own."""
     known = names()
-    return tuple(
-        sorted({name for name in (each.partition(".")[0] for each in known) if name_of(name, recipe) in known})
-    )
+    there = {name.partition(".")[0] for name in known}
+    return tuple(sorted(benchmark for benchmark in there if name_of(benchmark, recipe) in known))
 
 
 def recipes() -> tuple[str, ...]:

@@ -61,18 +61,18 @@ def _check_decisions(experiment: Experiment, source: YamlSource) -> None:
             f"{source.origin(('evaluation', 'roles'))}: evaluation.roles: until_decided compares on test "
             "specs: add `test`."
         )
+    comparisons = f"{len(wanted.pairs) * len(experiment.benchmarks)} comparisons at alpha {wanted.alpha:g}"
     seeds, fewest = len(set(experiment.split.seeds)), sequential.fewest(wanted.level(len(experiment.benchmarks)))
     if fewest > sequential.EXACT:
         raise ConfigError(
-            f"{where}: until_decided: with {len(wanted.pairs) * len(experiment.benchmarks)} comparisons at alpha "
-            f"{wanted.alpha:g} none can be decided. Compare fewer methods or benchmarks, or raise until_decided.alpha."
+            f"{where}: until_decided: with {comparisons} none can be decided. Compare fewer methods or benchmarks, or "
+            "raise until_decided.alpha."
         )
     if seeds < fewest:
         raise ConfigError(
             f"{source.origin(('split', 'seeds'))}: split.seeds: until_decided can decide nothing on {seeds} splits: "
-            f"with {len(wanted.pairs) * len(experiment.benchmarks)} comparisons at alpha {wanted.alpha:g} it takes "
-            f"{fewest} at least. Give more seeds, not all of which need to be used; a profile with few of them leaves "
-            "it out by `until_decided: null`."
+            f"with {comparisons} it takes {fewest} at least. Give more seeds, not all of which need to be used; a "
+            "profile with few of them leaves it out by `until_decided: null`."
         )
 
 

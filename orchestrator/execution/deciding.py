@@ -6,6 +6,7 @@ so that nothing is made twice, and the same command finds all stages made, and e
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -43,8 +44,9 @@ def stages(source: YamlSource, whole: Sequence[Cell], store: Store, say: Callabl
     if wanted is None:
         yield build(whole)
         return
-    most, splits = len(seeds), dict.fromkeys(experiment.benchmarks, min(wanted.step, len(seeds)))
-    while True:
+    splits, open_ = dict[str, int](), experiment.benchmarks
+    for stage in sequential.stages(wanted.step, len(seeds)):
+        splits |= dict.fromkeys(open_, stage)
         plan = build([cell for name, count in splits.items() for cell in _part(source, name, seeds[:count])])
         yield plan
         results = ResultStore(store.results)
@@ -54,14 +56,12 @@ def stages(source: YamlSource, whole: Sequence[Cell], store: Store, say: Callabl
             return
         rows = _decided(experiment, results, seeds, sorted(compared))
         results.write("decisions", experiment.name, rows, replace=True)
-        open_ = {row["benchmark"] for row in rows if not row["decided"] and splits[row["benchmark"]] < most}
         for row in rows:
             say(_in_words(row))
+        open_ = [row["benchmark"] for row in rows if not row["decided"]]
         if not open_:
-            whole_runs = len(build(whole).runs)
-            say(f"took {len(plan.runs)} runs of the {whole_runs} that there could have been")
-            return
-        splits = {name: min(most, count + wanted.step * (name in open_)) for name, count in splits.items()}
+            break
+    say(f"took {len(plan.runs)} runs of the {len(build(whole).runs)} that there could have been")
 
 
 def _part(source: YamlSource, benchmark: str, seeds: list[int]) -> list[Cell]:
@@ -91,10 +91,7 @@ def _decided(experiment: Experiment, results: ResultStore, seeds: list[int], run
                     "benchmark": benchmark,
                     "method_a": a,
                     "method_b": b,
-                    "decided": decision.decided,
-                    "difference": decision.difference,
-                    "boundary": decision.boundary,
-                    "splits": decision.splits,
+                    **dataclasses.asdict(decision),
                     "most_splits": len(seeds),
                     "alpha": alpha,
                 }

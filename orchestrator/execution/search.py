@@ -188,7 +188,7 @@ def run(source: YamlSource, session: Session) -> YamlSource:
     study = study_of(experiment)
     best = study.make(store, lambda workspace: _trials(source, experiment, study.key, workspace, session))
     shutil.rmtree(store.workspaces("search"), ignore_errors=True)
-    session.console.print(escape(f"search: the best settings are {best}"), highlight=False)
+    session.say(f"search: the best settings are {best}")
     return with_settings(source, best)
 
 

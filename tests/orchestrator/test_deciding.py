@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make_all
@@ -50,8 +51,6 @@ def decisions(storage: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[int], list[str]]:
     """One policy without the spec against the expert of the nearer of two specs that are far apart."""
-    import yaml
-
     folder = tmp_path_factory.mktemp("settled")
     path = folder / "settled.yaml"
     wanted = {"methods": ["blind", "nearest"], "step": 7}

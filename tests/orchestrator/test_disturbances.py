@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from results.result_store import ResultStore
+from tests.helpers.clusters import MEMORY
 from tests.helpers.experiments import Killed, sweep, tables
 
 
@@ -109,10 +111,8 @@ def test_a_task_that_always_outlasts_its_deadline_fails_by_name(undisturbed: Pat
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
     """A cluster of two nodes on this machine, and a way to lose the second."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
-    node = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
+    node = cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
     cluster.wait_for_nodes()
     yield cluster.address, lambda: cluster.remove_node(node, allow_graceful=False)
     cluster.shutdown()
