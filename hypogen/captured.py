@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -20,6 +21,8 @@ from hypogen.generators.base import Batch
 
 WARM_UP = 3
 """Steps before a capture, which let the libraries choose their kernels and allocate what they keep."""
+AHEAD = 8
+"""Steps that may wait for the GPU; beyond, the process sleeps. CUDA's own queue keeps a core busy while it is full."""
 
 Learn = Callable[[Batch], dict[str, Tensor]]
 """A step: all of it on the GPU, without a look at a value; returns scalars."""
@@ -36,6 +39,7 @@ class CapturedStep:
         """weights: what the optimiser changes."""
         self._learn, self._device, self._weights, self._optimizer = learn, device, weights, optimizer
         self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]] = {}
+        self._ends = deque(torch.cuda.Event(blocking=True) for _ in range(AHEAD))
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take a step. The results are overwritten by the next one of this shape."""
@@ -46,7 +50,14 @@ class CapturedStep:
         for field in fields(batch):
             getattr(memory, field.name).copy_(getattr(batch, field.name), non_blocking=True)
         graph.replay()
+        self._wait()
         return results
+
+    def _wait(self) -> None:
+        """Sleep until no more than `AHEAD` steps are unfinished."""
+        self._ends.rotate(-1)
+        self._ends[-1].synchronize()  # at once, where it was never recorded
+        self._ends[-1].record(torch.cuda.current_stream(self._device))
 
     def _capture(self, batch: Batch) -> tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]:
         memory = Batch(**{field.name: getattr(batch, field.name).to(self._device).clone() for field in fields(batch)})

@@ -16,7 +16,7 @@ COMMIT_VARIABLE = "HYPOGEN_COMMIT"
 
 @cache
 def surroundings() -> dict[str, Any]:
-    """Git commit and whether files differ from it, package versions, host, processor and number of cores."""
+    """Git commit, whether files differ from it, installed packages' versions, host, processor and number of cores."""
     commit, dirty = _git_state()
     names = ("torch", "ray", "mujoco", "dm_control", "mani_skill2", "sapien", "gymnasium", "numpy")
     return {
@@ -25,8 +25,16 @@ def surroundings() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "git_commit": commit,
         "git_dirty": dirty,
-        "packages": {name: metadata.version(name) for name in names},
+        "packages": {name: version for name in names if (version := _version(name))},
     }
+
+
+def _version(package: str) -> str | None:
+    """Version of a package; None where it is not installed, as ManiSkill2 need not be."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _git_state() -> tuple[str | None, bool | None]:
