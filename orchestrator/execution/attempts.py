@@ -139,12 +139,12 @@ class Attempts:
 
     def failed(self, key: str, ending: Ending, reason: str) -> None:
         """An attempt failed: the artifact is put back, or has failed for good."""
-        running, name = self._running.pop(key), self.state.plan.name(key)
+        running = self._running.pop(key)
         node = running.process.node if running.process else ""
         terms = self._policy.failed(Attempt(key, ending, node, running.progress))
         if terms.again:
             self.state.release(key)
             wait = duration(max(terms.not_before - self._clock(), 0.0))
-            self._note(f"{Failure(name, reason)}; again in {wait}")
+            self._note(f"{Failure(self.state.plan, key, reason)}; again in {wait}")
         else:
             self.state.fail(key, reason if terms.tries == 1 else f"{reason.rstrip()} ({terms.tries} times)")

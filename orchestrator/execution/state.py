@@ -20,12 +20,28 @@ RUN_TABLES = ("episodes", "curves", "runs")
 """Tables that hold a file per run: a run is complete where all do."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Failure:
-    """An artifact that could not be made: its name and why (a traceback, or the artifact it waited for)."""
+    """An artifact that could not be made. Its words are put together where they are read: 10⁵ can fail at once.
 
-    name: str
-    reason: str
+    Attributes:
+        traceback: What made it fail; None where it only needs ``wanted``, which failed.
+    """
+
+    plan: Plan
+    key: str
+    traceback: str | None = None
+    wanted: str = ""
+
+    @property
+    def name(self) -> str:
+        """Label of the artifact, with its values of the grid."""
+        return self.plan.name(self.key)
+
+    @property
+    def reason(self) -> str:
+        """Why: a traceback, or the artifact that it waited for."""
+        return self.traceback or f"needs {self.plan.name(self.wanted)}, which failed"
 
     def __str__(self) -> str:
         """One line: the name, and the last line of the reason."""
@@ -189,21 +205,29 @@ class ExecutionState:
         for known in back:
             failed = next((parent for parent in self.plan.artifacts[known].inputs if parent.key in self.failures), None)
             if failed is not None and known not in self.failures:
-                self.fail(known, _needs(self.plan.name(failed.key)))
+                self._fail(Failure(self.plan, known, wanted=failed.key))
 
     def fail(self, key: str, reason: str) -> None:
         """Note a failure, and that everything which needs the artifact cannot be made now."""
-        waiting = deque([(key, reason)])
+        self._fail(Failure(self.plan, key, reason))
+
+    def _fail(self, failure: Failure) -> None:
+        waiting = deque([failure])
         while waiting:
-            key, reason = waiting.popleft()
-            if (status := self._status(key)) not in OPEN:
+            failure = waiting.popleft()
+            key, status = failure.key, self._status(failure.key)
+            if status not in OPEN:
                 continue
-            artifact, name = self.missing[key], self.plan.name(key)
+            artifact = self.missing[key]
             self._turn(artifact, status, "failed")
-            self._make_unready(artifact)
-            self.running.discard(key)
-            self.failures[key] = Failure(name, reason)
-            waiting.extend((other.key, _needs(name)) for other in self._needed_by[key])
+            if status == "running":
+                self.running.discard(key)
+            elif not self._waits_for[key]:
+                self._make_unready(artifact)
+            self.failures[key] = failure
+            for other in self._needed_by[key]:
+                if other.key not in self.failures:
+                    waiting.append(Failure(self.plan, other.key, wanted=key))
 
     def is_cause(self, key: str) -> bool:
         """Whether a failed artifact failed by itself, and not for want of another one."""
@@ -226,7 +250,3 @@ class ExecutionState:
     def finished(self, place: Place | None = None) -> bool:
         """Whether nothing is left to start or to wait for, there or anywhere."""
         return not (self._open.total() if place is None else self._open[place])
-
-
-def _needs(name: str) -> str:
-    return f"needs {name}, which failed"
