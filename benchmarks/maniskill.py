@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -145,6 +146,7 @@ def ppo(
     benchmark: Annotated[str, typer.Option()] = "liftcube-stiffness",
     spec: Annotated[float | None, typer.Option(help="default: the benchmark's default")] = None,
     recipe: Annotated[str, typer.Option()] = "laptop",
+    clone_episodes: Annotated[int | None, typer.Option(min=1, help="default: the recipe's")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     processes: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
@@ -154,6 +156,9 @@ def ppo(
 
     torch.set_num_threads(1)
     point = [get_benchmark(benchmark).variables[0].default if spec is None else spec]
+    settings = PPO_RECIPES[recipe]
+    if clone_episodes is not None:
+        settings = replace(settings, clone_episodes=clone_episodes)
     began, seen = time.time(), {}
 
     def show(values: dict[str, float]) -> None:
@@ -164,9 +169,7 @@ def ppo(
             )
         seen.update(values)
 
-    expert = algorithm.train(
-        benchmark, point, PPO_RECIPES[recipe], seed, checkpoint=folder, on_progress=show, threads=processes
-    )
+    expert = algorithm.train(benchmark, point, settings, seed, checkpoint=folder, on_progress=show, threads=processes)
     expert.save(folder / "expert")
     episodes = rollout(benchmark, [point], expert.actor, 2_000_000 + np.arange(100)[None], threads=processes)
     print(f"{benchmark} {point}: {expert.curve[-1]['update']:,} steps, {time.time() - began:.0f} s in this process")

@@ -243,7 +243,7 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
     return means.reshape(repetitions, len(cells), -1).mean(axis=1)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _draws(
     shapes: tuple[tuple[int, ...], ...], repetitions: int, seed: int
 ) -> list[tuple[NDArray[np.int64], Values, Values, Values]]:
