@@ -16,6 +16,7 @@ from orchestrator.config.loading import expand, load
 from orchestrator.exceptions import ConfigError
 from orchestrator.execution.deciding import stages
 from orchestrator.execution.measured import write_experiment, write_run
+from results.catalogue import grid
 from results.result_store import ResultStore
 from tests.helpers.experiments import sweep
 
@@ -73,6 +74,14 @@ def test_the_difference_is_that_of_the_rows(settled: tuple[Path, Path, list[int]
     frame = results.frame('SELECT method, avg("return") AS mean FROM episodes JOIN runs USING (run) GROUP BY method')
     means = dict(zip(frame["method"], frame["mean"], strict=True))
     assert decisions(storage)[0]["difference"] == pytest.approx(means["blind"] - means["nearest"])
+
+
+def test_its_table_is_the_decision(settled: tuple[Path, Path, list[int], list[str]]) -> None:
+    _, storage, _, _ = settled
+    table = grid("decisions", ResultStore(str(storage / "results")), experiment="settled")
+    [row], [stored] = table.rows, decisions(storage)
+    shown = {**stored, "most": stored["most_splits"]}
+    assert dict(zip(table.columns, row, strict=True)) == {name: shown[name] for name in table.columns}
 
 
 def test_the_same_command_ends_where_it_did(settled: tuple[Path, Path, list[int], list[str]]) -> None:
