@@ -16,7 +16,8 @@ _GIVE_WAY = (
     *("improvement_high_95", "headroom_unclear", "best_splits", "headroom_low_95", "headroom_high_95", "test_specs"),
     *("train_specs", "batch_size", "few_shot", "device", "episodes", "specs", "seeds", "splits", "pairs", "metric"),
     *("split_kind", "expert", "expert_recipe", "learning_rate", "rank_low_95", "rank_high_95", "epochs", "selection"),
-    *("headroom", "in_mean", "out_mean", "ours_relative", "paper_relative", "seconds", "difference"),
+    *("ratio", "t_low_95", "t_high_95", "headroom", "in_mean", "out_mean", "ours_relative", "paper_relative"),
+    *("seconds", "difference"),
 )
 """Columns that are left out, one after the other, until the rest fits."""
 

@@ -43,6 +43,8 @@ _LEGEND = {
     "over a split's specs, over splits.",
     "std_seeds": "std_seeds: sample deviation over a split's training seeds.",
     "low_95": "low_95, high_95: 95 % bootstrap interval of {1}.",
+    "t_low_95": "t_low_95, t_high_95: 95 % t interval of {1}, from the splits' means alone: wide where splits are few, "
+    "where the bootstrap's is too narrow.",
     "in_mean": "in_mean, out_mean: specs in and out of distribution.",
     "improvement": "improvement: probability that an episode of a beats one of b on its spec, a tie counting half.",
 }

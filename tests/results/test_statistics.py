@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rliable import library as rly
 from rliable import metrics
 
-from results.statistics import compare, improvement, interval, ranks, summarise
+from results.statistics import compare, improvement, interval, ranks, summarise, t_interval
 
 
 def score(split, episodes, inside=True, **more):
@@ -152,6 +152,19 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert without / 200 < 0.7
 
 
+def test_from_three_splits_that_differ_students_interval_holds_the_truth_and_the_bootstraps_is_too_narrow():
+    random, held = np.random.default_rng(6), np.zeros(2)
+    for _ in range(300):
+        cells = random.normal(size=(3, 1, 1, 32, 1)) + random.normal(size=(3, 1, 1, 1, 1))
+        for number, (low, high) in enumerate(
+            (t_interval(cells.mean(axis=(1, 2, 3, 4))), interval(list(cells), repetitions=300))
+        ):
+            held[number] += low <= 0.0 <= high
+    assert 0.91 <= held[0] / 300 <= 0.99
+    assert held[1] / 300 < 0.87
+    assert t_interval(np.array([1.0])) == (None, None)
+
+
 def test_a_wider_level_is_a_wider_interval():
     cells = splits_of(*np.random.default_rng(0).normal(size=(2, 20)))
     low, high = interval(cells, level=0.5)
@@ -170,6 +183,8 @@ def test_a_comparison_worked_out_by_hand():
     assert (comparison["mean_a"], comparison["mean_b"]) == ((5.5 + 4.0) / 2, (4.5 + 10.0) / 2)
     assert comparison["difference"] == (1.0 - 6.0) / 2
     assert comparison["ratio"] == pytest.approx(4.75 / 7.25)
+    wide = 12.7062 * 3.5  # the t of one degree of freedom, and the deviation of 1 and -6 over the root of 2
+    assert (comparison["t_low_95"], comparison["t_high_95"]) == pytest.approx((-2.5 - wide, -2.5 + wide), 1e-5)
     assert comparison["improvement"] == (0.625 + 0.0) / 2
     assert (comparison["splits"], comparison["pairs"], comparison["episodes"]) == (2, 3, 5)
 
