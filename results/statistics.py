@@ -56,7 +56,7 @@ def summarise(scores: Sequence[Mapping[str, Any]]) -> Summary:
         std_episodes=stratified_mean(deviations[known], strata[known]),
         std_specs=_average([_average([_deviation(run[~np.isnan(run)]) for run in c[:, 0, :, 0]]) for c in cells]),
         std_seeds=_average([_deviation(of_split) for of_split in seeds]),
-        std_splits=_deviation(np.array([group.mean() for group in _groups(means, strata)])),
+        std_splits=_deviation(_split_means(means, strata)),
         low_95=low,
         high_95=high,
         in_mean=stratified_mean(means[within], strata[within]),
@@ -100,7 +100,7 @@ def compare(pairs: Sequence[Mapping[str, Any]]) -> Comparison:
     mean_a, mean_b = stratified_mean(a, strata), stratified_mean(b, strata)
     sides = ("run_a", "run_b")
     low, high = interval(_cells(pairs, sides, (a - b)[:, None]))
-    lowest, highest = t_interval(np.array([group.mean() for group in _groups(a - b, strata)]))
+    lowest, highest = t_interval(_split_means(a - b, strata))
     least, most = interval(_cells(pairs, sides, chances[:, None]))
     specs = [(pair["split"], pair.get("spec", number)) for number, pair in enumerate(pairs)]
     of_a = {(spec, pair.get("run_a")): len(pair["a"]) for spec, pair in zip(specs, pairs, strict=True)}
@@ -301,9 +301,9 @@ def t_interval(values: Values, level: float = 0.95) -> tuple[float | None, float
     """
     from scipy.special import stdtrit  # a tenth of a second, for comparisons alone
 
-    if len(values) < 2:
+    if (deviation := _deviation(values)) is None:
         return None, None
-    half = float(stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * deviation / len(values) ** 0.5
     return float(values.mean()) - half, float(values.mean()) + half
 
 
@@ -315,7 +315,7 @@ def improvement(a: Sequence[float], b: Sequence[float]) -> float:
 
 def stratified_mean(values: Values, strata: NDArray[np.int64]) -> float | None:
     """Mean of the means of `values` [N] within each of `strata` [N]: all strata weigh the same. None for no value."""
-    return _average([float(group.mean()) for group in _groups(values, strata)])
+    return _average(_split_means(values, strata).tolist())
 
 
 def _numbers(names: Sequence[object]) -> NDArray[np.int64]:
@@ -324,8 +324,9 @@ def _numbers(names: Sequence[object]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
-def _groups(values: Values, strata: NDArray[np.int64]) -> list[Values]:
-    return [values[strata == stratum] for stratum in np.unique(strata)]
+def _split_means(values: Values, strata: NDArray[np.int64]) -> Values:
+    """Mean of `values` [N] within each of `strata` [N], in the order of their numbers."""
+    return np.array([values[strata == stratum].mean() for stratum in np.unique(strata)])
 
 
 def _deviation(values: Values) -> float | None:

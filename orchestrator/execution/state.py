@@ -20,7 +20,7 @@ RUN_TABLES = ("episodes", "curves", "runs")
 """Tables that hold a file per run: a run is complete where all do."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An artifact that could not be made. Its words are put together where they are read: 10⁵ can fail at once.
 
@@ -215,19 +215,15 @@ class ExecutionState:
         waiting = deque([failure])
         while waiting:
             failure = waiting.popleft()
-            key, status = failure.key, self._status(failure.key)
-            if status not in OPEN:
+            key = failure.key
+            if (status := self._status(key)) not in OPEN:
                 continue
             artifact = self.missing[key]
             self._turn(artifact, status, "failed")
-            if status == "running":
-                self.running.discard(key)
-            elif not self._waits_for[key]:
-                self._make_unready(artifact)
+            self._make_unready(artifact)
+            self.running.discard(key)
             self.failures[key] = failure
-            for other in self._needed_by[key]:
-                if other.key not in self.failures:
-                    waiting.append(Failure(self.plan, other.key, wanted=key))
+            waiting.extend(Failure(self.plan, other.key, wanted=key) for other in self._needed_by[key])
 
     def is_cause(self, key: str) -> bool:
         """Whether a failed artifact failed by itself, and not for want of another one."""
