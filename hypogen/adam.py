@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from hypogen.checkpoints import load_optimizer_state, optimizer_state
 from hypogen.factored import Tape
 from hypogen.native import Jobs
+
+if TYPE_CHECKING:  # a runtime import would load Numba, which only training needs
+    from hypogen.native.cpu import CpuKernels
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Adam's constants (torch's defaults)."""
@@ -40,6 +44,38 @@ class Optimizer(Protocol):
 
     def load(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Go back to a `state`, of either optimiser."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of one step, as the kernels read them.
+
+    used: numbers of the parameters that have one. jobs: see `CpuKernels.adam`. parts: the tensors whose addresses are
+    in the jobs: rows and columns, or no rows and the whole gradient.
+    """
+
+    used: list[int]
+    jobs: Jobs
+    parts: list[tuple[Tensor | None, Tensor]]
+
+    def tensors(self) -> list[Tensor]:
+        """All that they consist of."""
+        return [tensor for part in self.parts for tensor in part if tensor is not None]
+
+
+class Recordable(Optimizer, Protocol):
+    """An optimiser in whose step nothing but the update looks at a value (`hypogen.recorded`).
+
+    kernels: those by which the layers and the update are computed.
+    """
+
+    kernels: CpuKernels
+
+    def gradients(self, loss: Tensor) -> Gradients:
+        """Backward pass from a loss."""
+
+    def update(self, gradients: Gradients) -> None:
+        """Clipping, and the update."""
 
 
 class Capturable(Optimizer, Protocol):
@@ -138,7 +174,7 @@ class FactoredAdam:
 
     def __init__(self, parameters: list[nn.Parameter], rate: float, max_norm: float | None, kernels: Any) -> None:
         self.rate, self._parameters, self._max_norm = rate, parameters, max_norm
-        self._tape, self._kernels = Tape(kernels), kernels
+        self._tape, self.kernels = Tape(kernels), kernels
         self._steps: Any = [0] * len(parameters)
         self._means, self._squares = _together(parameters), _together(parameters)
         moments = zip(self._means, self._squares, strict=True)
@@ -150,34 +186,36 @@ class FactoredAdam:
         return self._tape.recording()
 
     def step(self, loss: Tensor) -> None:
+        self.update(self.gradients(loss))
+
+    def gradients(self, loss: Tensor) -> Gradients:
         self._tape.factors.clear()
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()
-        used, jobs, kept = [], [], []
+        used, jobs, parts = [], [], []
         for number, parameter in enumerate(self._parameters):
             gradient = self._gradient(parameter)
             if gradient is None:
                 continue
-            kept.append(gradient)  # its memory is in use until the update is done
             rows, columns = gradient
             first, rank = (columns, 0) if rows is None else (rows, rows.shape[0])
             addresses = parameter.data_ptr(), *self._moments[number], first.data_ptr(), columns.data_ptr()
             width = columns.shape[1]
             jobs.append((*addresses, rank, parameter.numel() // width, width))
+            parts.append(gradient)
             used.append(number)
-        self._update(used, jobs)
         self._tape.factors.clear()
+        return Gradients(used, jobs, parts)
 
-    def _update(self, used: list[int], jobs: Jobs) -> None:
-        """Take the step of the parameters `used`."""
+    def update(self, gradients: Gradients) -> None:
         numbers = [1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON, 1.0]
-        for number in used:
+        for number in gradients.used:
             count = self._steps[number] = self._steps[number] + 1
             numbers += ((1.0 - BETAS[1] ** count) ** -0.5, self.rate / (1.0 - BETAS[0] ** count))
         if self._max_norm is not None:  # as torch has it
-            numbers[4] = min(1.0, self._max_norm / (self._kernels.norm(jobs) + 1e-6))
-        self._kernels.adam(jobs, numbers)
+            numbers[4] = min(1.0, self._max_norm / (self.kernels.norm(gradients.jobs) + 1e-6))
+        self.kernels.adam(gradients.jobs, numbers)
 
     def _gradient(self, parameter: nn.Parameter) -> tuple[Tensor | None, Tensor] | None:
         """Rows and columns of a gradient, or no rows and the whole gradient as a matrix; None where there is none."""
@@ -238,12 +276,13 @@ class GpuFactoredAdam(FactoredAdam):
         return [*self._means, *self._squares, self._steps]
 
     def prepare(self) -> None:
-        self._kernels.prepare()
+        self.kernels.prepare()
 
     def settle(self) -> None:
-        self._kernels.settle()
+        self.kernels.settle()
 
-    def _update(self, used: list[int], jobs: Jobs) -> None:
+    def update(self, gradients: Gradients) -> None:
+        used, jobs = gradients.used, gradients.jobs
         if tuple(used) not in self._masks:
             places = torch.tensor(used, device=self._steps.device)
             self._masks[tuple(used)] = places, torch.zeros_like(self._steps).index_fill_(0, places, 1.0)
@@ -253,9 +292,9 @@ class GpuFactoredAdam(FactoredAdam):
         steps = (self._rate / (1.0 - BETAS[0] ** counts)).float()
         scale = self._one
         if self._max_norm is not None:  # as torch has it
-            scale = (self._max_norm / (self._kernels.norm(jobs) + 1e-6)).clamp(max=1.0).float()
+            scale = (self._max_norm / (self.kernels.norm(jobs) + 1e-6)).clamp(max=1.0).float()
         constants = (1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON)
-        self._kernels.adam(jobs, scale, roots, steps, constants)
+        self.kernels.adam(jobs, scale, roots, steps, constants)
 
 
 def _together(tensors: Sequence[Tensor]) -> list[Tensor]:

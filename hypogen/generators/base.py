@@ -94,7 +94,11 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Unweighted scalar losses of a batch by name: always "action", with a Q head also "value" and "td"."""
+        """Unweighted scalar losses of a batch by name: always "action", with a Q head also "value" and "td".
+
+        Compute them by torch's operations, without a look at a value: then a step's operations are recorded and
+        repeated (`hypogen.recorded`), and on a GPU captured, which saves up to a third of its time.
+        """
 
     def loss_weights(self) -> dict[str, float]:
         """Weights of the losses that only this method has, by name; a loss without an entry has weight 1."""

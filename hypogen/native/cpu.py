@@ -9,8 +9,9 @@ folder where that is read-only.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ import torch
 from hypogen.native import Jobs
 from hypogen.native.kernels import CHUNK, JOB, adam_entry, dots_entry, norms_entry, sums_entry
 from hypogen.native.openmp import run
+
+Call = Callable[[], None]
 
 SMALL = 1 << 17
 """Multiplications per row of the inputs below which a second thread costs more than it brings."""
@@ -30,14 +33,24 @@ class CpuKernels:
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype, self._entries = dtype, _entries(dtype)
         self._dots, self._sums, self._norms, self._adam = (ctypes.c_void_p(entry.address) for entry in self._entries)
+        self._note: Callable[[Call], object] | None = None
+
+    @contextmanager
+    def noted(self, note: Callable[[Call], object]) -> Iterator[None]:
+        """Tell `note` of every call meanwhile: to call it again does the same work on the same memory."""
+        self._note = note
+        try:
+            yield
+        finally:
+            self._note = None
 
     def dots(self, jobs: Jobs) -> None:
         """See `hypogen.native.Kernels`."""
-        _run(self._dots, jobs, sum(job[5] * job[6] for job in jobs))
+        self._run(self._dots, jobs, sum(job[5] * job[6] for job in jobs))
 
     def sums(self, jobs: Jobs) -> None:
         """See `hypogen.native.Kernels`."""
-        _run(self._sums, jobs, sum(job[5] * job[6] for job in jobs))
+        self._run(self._sums, jobs, sum(job[5] * job[6] for job in jobs))
 
     @staticmethod
     def chunks(rows: int) -> int:
@@ -47,7 +60,7 @@ class CpuKernels:
     def norm(self, jobs: Jobs) -> float:
         """Norm of all gradients together, for rows of `adam`."""
         found = torch.empty(len(jobs), dtype=torch.float64)
-        _run(self._norms, jobs, SMALL, found=found.data_ptr())
+        self._run(self._norms, jobs, SMALL, found=found.data_ptr())
         return float(found.sum().sqrt())
 
     def adam(self, jobs: Jobs, numbers: Sequence[float]) -> None:
@@ -57,18 +70,20 @@ class CpuKernels:
         root of the second moment's bias correction, and the step size by the first's.
         """
         table = (ctypes.c_double * len(numbers))(*numbers)
-        _run(self._adam, jobs, SMALL, numbers=ctypes.addressof(table))
+        self._run(self._adam, jobs, SMALL, numbers=ctypes.addressof(table))
+
+    def _run(self, kernel: ctypes.c_void_p, jobs: Jobs, work: int, numbers: int = 0, found: int = 0) -> None:
+        values = [len(jobs), numbers, found, *[0] * (JOB - 3)]
+        for job in jobs:
+            values += job
+        table = (ctypes.c_int64 * len(values))(*values)
+        call = partial(run, kernel, table, torch.get_num_threads() if work >= SMALL else 1)
+        call()
+        if self._note is not None:
+            self._note(call)
 
 
 @cache
 def _entries(dtype: torch.dtype) -> tuple[Any, ...]:
     real = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
     return dots_entry(real), sums_entry(real), norms_entry(real), adam_entry(real)
-
-
-def _run(kernel: ctypes.c_void_p, jobs: Jobs, work: int, numbers: int = 0, found: int = 0) -> None:
-    values = [len(jobs), numbers, found, *[0] * (JOB - 3)]
-    for job in jobs:
-        values += job
-    table = (ctypes.c_int64 * len(values))(*values)
-    run(kernel, table, torch.get_num_threads() if work >= SMALL else 1)

@@ -108,7 +108,7 @@ def test_a_loss_curve_of_200_steps_is_that_of_plain_torch(
         run.data = replace(run.data, **numbers)
         losses: list[Tensor] = []
         step = run._step
-        monkeypatch.setattr(run, "_step", lambda batch: losses.append((found := step(batch))["loss"]) or found)
+        monkeypatch.setattr(run, "_step", lambda batch: losses.append((found := step(batch))["loss"].clone()) or found)
         while len(losses) < 200:
             run.advance(check_parameters=False, between=lambda: None)
         return torch.stack(losses)

@@ -1,0 +1,194 @@
+"""Steps of a training on a processor as one list of operations, recorded once and repeated.
+
+A hypernetwork's step is a thousand small operations. For most of them Python, autograd and the allocator take longer
+than the operation does. A recording keeps the operations of one step, backward pass included, with the memory that they
+read and write; a repetition runs them on that memory again, in the same order, and so gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from hypogen.adam import Gradients, Recordable
+from hypogen.generators.base import Batch
+
+Losses = Callable[[Batch], dict[str, Tensor]]
+"""Forward pass of a step: scalars, of which "loss" is the one to be reduced."""
+
+EMPTY = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
+"""Operations that give memory and write nothing."""
+RESIZING = frozenset({"mse_loss"})
+"""Operations that use a given output for something larger on the way, with a warning."""
+
+
+class RecordedStep:
+    """The same step, recorded once for each shape of batch.
+
+    The second step of a shape is taken both ways. Where one bit differs, the losses depend on something beside torch's
+    operations (numpy, Python's random numbers); where the recording meets a look at a value, the step may go another
+    way next time. Such steps are all taken anew, as they would be without this class.
+    """
+
+    def __init__(self, losses: Losses, optimizer: Recordable) -> None:
+        self._losses, self._optimizer = losses, optimizer
+        self._recordings: dict[Any, _Recording | None] = {}
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Take a step. The results are overwritten by the next one of this shape."""
+        step = self._gradients(batch)
+        self._optimizer.update(step.gradients)
+        return step.losses
+
+    def _gradients(self, batch: Batch) -> _Step:
+        shape = tuple(getattr(batch, field.name).shape for field in fields(batch))
+        if shape not in self._recordings:
+            random = torch.get_rng_state()
+            try:
+                self._recordings[shape] = recording = self._record(batch)
+                return recording.step
+            except _LooksAtValue:
+                self._recordings[shape] = None
+                torch.set_rng_state(random)
+        known = self._recordings[shape]
+        if known is None:
+            return self._anew(batch)
+        if known.checked:
+            return known.repeat(batch)
+        random = torch.get_rng_state()
+        anew = self._anew(batch)
+        following = torch.get_rng_state()
+        torch.set_rng_state(random)
+        known.checked = known.repeat(batch).equals(anew) and torch.equal(following, torch.get_rng_state())
+        if not known.checked:
+            self._recordings[shape] = None
+            torch.set_rng_state(following)
+        return anew
+
+    def _anew(self, batch: Batch) -> _Step:
+        with self._optimizer.recording():
+            losses = self._losses(batch)
+        gradients = self._optimizer.gradients(losses["loss"])
+        return _Step({name: value.detach() for name, value in losses.items()}, gradients)
+
+    def _record(self, batch: Batch) -> _Recording:
+        own = Batch(**{field.name: getattr(batch, field.name).clone() for field in fields(batch)})
+        with _Operations() as operations, self._optimizer.kernels.noted(operations.calls.append):
+            step = self._anew(own)
+        return _Recording(own, operations, step)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Outcome of a forward and a backward pass."""
+
+    losses: dict[str, Tensor]
+    gradients: Gradients
+
+    def equals(self, other: _Step) -> bool:
+        """Whether all losses and gradients have the same bits."""
+        ours, theirs = ([*step.losses.values(), *step.gradients.tensors()] for step in (self, other))
+        same = self.losses.keys() == other.losses.keys() and self.gradients.used == other.gradients.used
+        return same and len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
+
+
+class _Recording:
+    """Operations of one step on memory of their own."""
+
+    def __init__(self, batch: Batch, operations: _Operations, step: _Step) -> None:
+        self._batch, self._calls, self._memory, self.step = batch, operations.calls, operations.memory, step
+        self.checked = False
+
+    def repeat(self, batch: Batch) -> _Step:
+        """The same operations for another batch."""
+        with torch.no_grad():
+            for field in fields(batch):
+                getattr(self._batch, field.name).copy_(getattr(batch, field.name))
+            for call in self._calls:
+                call()
+        return self.step
+
+
+class _LooksAtValue(Exception):
+    """An operation returned something else than tensors."""
+
+
+class _Operations(TorchDispatchMode):
+    """Records what torch does, as calls that write where it was written the first time.
+
+    memory: all tensors that were made, which the kernels know by their addresses alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], object]] = []
+        self.memory: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(not isinstance(leaf, Tensor) and leaf is not None for leaf in tree_leaves(result)):
+            raise _LooksAtValue(str(func))
+        given, named, outputs = tree_map_only(Tensor, Tensor.detach, (args, kwargs or {}, result))
+        self._note(func, given, named, [leaf for leaf in tree_leaves(outputs) if leaf is not None])
+        return result
+
+    def _note(self, func: Any, given: Sequence[Any], named: Mapping[str, Any], outputs: list[Tensor]) -> None:
+        if _writes(func):
+            self.calls.append(partial(func, *given, **named))
+            return
+        read = {_address(leaf) for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)}
+        if all(_address(tensor) in read for tensor in outputs):
+            return  # a view, which sees what will be written
+        self.memory += outputs
+        if func.overloadpacket.__name__ in EMPTY:
+            return
+        form = _writing_form(func)
+        if form is not None and len(form[1]) == len(outputs):
+            written, names, accepted = form
+            kept = {name: value for name, value in named.items() if name in accepted}
+            self.calls.append(partial(written, *given, **kept, **dict(zip(names, outputs, strict=True))))
+        else:
+            self.calls.append(partial(_copy, func, given, named, outputs))
+
+
+def _address(tensor: Tensor) -> int:
+    """Where the memory begins that a tensor lies in."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _copy(function: Any, given: Sequence[Any], named: Mapping[str, Any], outputs: list[Tensor]) -> None:
+    """An operation that has no form for given outputs."""
+    results = [leaf for leaf in tree_leaves(function(*given, **named)) if leaf is not None]
+    for output, result in zip(outputs, results, strict=True):
+        output.copy_(result)
+
+
+@cache
+def _writes(function: Any) -> bool:
+    """Whether an operation changes one of its arguments."""
+    return any(
+        argument.alias_info is not None and argument.alias_info.is_write for argument in function._schema.arguments
+    )
+
+
+@cache
+def _writing_form(function: Any) -> tuple[Any, list[str], set[str]] | None:
+    """The form of an operation that writes into given outputs: it, their names, and which named arguments it takes."""
+    packet = function.overloadpacket
+    if packet.__name__ in RESIZING:
+        return None
+    arguments = [(one.name, str(one.type), one.kwarg_only) for one in function._schema.arguments]
+    for overload in map(packet.__getattr__, packet.overloads()):
+        outputs = [one.name for one in overload._schema.arguments if one.is_out]
+        rest = [(one.name, str(one.type), one.kwarg_only) for one in overload._schema.arguments if not one.is_out]
+        missing = [one for one in arguments if one not in rest]
+        if outputs and [one for one in arguments if one in rest] == rest and all(named for *_, named in missing):
+            return overload, outputs, {name for name, *_ in rest}
+    return None

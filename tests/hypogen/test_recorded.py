@@ -1,0 +1,100 @@
+"""Recorded steps against steps that are taken anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hypogen.generators import GENERATORS, Batch
+from hypogen.recorded import RecordedStep
+from hypogen.training import TrainingSettings, _Run
+from tests.helpers.imitation import tiny_demonstrations, tiny_generator
+
+SETTINGS = TrainingSettings(
+    epochs=4, batch_size=50, learning_rate=1e-3, warmup_steps=2, spec_noise=0.1, max_gradient_norm=0.5
+)
+"""Batches of two shapes, and random numbers in every step."""
+
+
+def training(method: str, settings: TrainingSettings = SETTINGS) -> _Run:
+    return _Run(tiny_generator(method), tiny_demonstrations(), settings, 1, torch.device("cpu"))
+
+
+def bits(run: _Run) -> list[Tensor]:
+    for epoch in range(run.settings.epochs):
+        run.advance(check_parameters=epoch + 1 == run.settings.epochs, between=lambda: None)
+    return [parameter.detach() for parameter in run.generator.parameters()]
+
+
+def assert_same(ours: _Run, anew: _Run) -> None:
+    anew._take = anew._learn
+    assert all(map(torch.equal, bits(ours), bits(anew))) and ours.rows == anew.rows
+
+
+def recordings(run: _Run) -> list[bool]:
+    """Of each shape of batch, whether its steps are repeated."""
+    assert isinstance(run._take, RecordedStep)
+    return [recording is not None and recording.checked for recording in run._take._recordings.values()]
+
+
+@pytest.mark.parametrize("specs_per_batch", [None, 2])
+@pytest.mark.parametrize("method", GENERATORS)
+def test_repeated_steps_have_the_bits_of_steps_taken_anew(method: str, specs_per_batch: int | None) -> None:
+    settings = replace(SETTINGS, specs_per_batch=specs_per_batch)
+    ours = training(method, settings)
+    assert_same(ours, training(method, settings))
+    assert recordings(ours) and all(recordings(ours))
+    assert len(recordings(ours)) == (2 if specs_per_batch is None else 1)
+
+
+def numpys(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    return {**losses, "numpy": losses["action"] * float(np.square(batch.observations.numpy()).mean())}
+
+
+def randoms(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    return {**losses, "random": losses["action"] * np.random.rand()}
+
+
+def looks(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    return {**losses, "look": losses["action"] * (2.0 if batch.rewards.mean() > 0.5 else 3.0)}
+
+
+def looks_late(losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """In the backward pass, after random numbers."""
+    action = losses["action"] * torch.rand(())
+    action.register_hook(lambda slope: slope if slope.item() > 0.0 else -slope)
+    return {**losses, "late": action}
+
+
+@pytest.mark.parametrize("change", [numpys, randoms, looks, looks_late])
+def test_losses_that_cannot_be_repeated_are_taken_anew(
+    change: Callable[[dict[str, Tensor], Batch], dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = training("hyperzero"), training("hyperzero")
+    for run in runs:
+        losses = run.generator.losses
+        monkeypatch.setattr(run.generator, "losses", lambda batch, losses=losses: change(losses(batch), batch))
+    np.random.seed(0)
+    ours, anew = runs
+    anew._take = anew._learn
+    first = bits(ours)
+    np.random.seed(0)
+    if change is not randoms:  # which the check has taken more of
+        assert all(map(torch.equal, first, bits(anew))) and ours.rows == anew.rows
+    assert not any(recordings(ours))
+
+
+def test_an_error_within_a_step_is_the_users() -> None:
+    run = training("hyperzero")
+    batch = next(run._batches(run._order(), 1))
+    wrong = replace(batch, observations=batch.observations[..., :-1])
+    with pytest.raises(RuntimeError):
+        run._step(wrong)
+    one, other = run._step(batch), training("hyperzero")._step(batch)
+    assert one.keys() == other.keys()
+    assert recordings(run) == [False]  # of the batch that was right, before its second step
