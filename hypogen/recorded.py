@@ -131,6 +131,11 @@ class _Operations(TorchDispatchMode):
         self.calls: list[Callable[[], object]] = []
         self.memory: list[Tensor] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nobody compiles this, and to keep torch's compiler from it would import that: two seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if any(not isinstance(leaf, Tensor) and leaf is not None for leaf in tree_leaves(result)):

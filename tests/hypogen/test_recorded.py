@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from hypogen.generators import GENERATORS, Batch
 from hypogen.recorded import RecordedStep
 from hypogen.training import TrainingSettings, _Run
+from tests.helpers.experiments import ROOT
 from tests.helpers.imitation import tiny_demonstrations, tiny_generator
 
 SETTINGS = TrainingSettings(
@@ -98,3 +101,14 @@ def test_an_error_within_a_step_is_the_users() -> None:
     one, other = run._step(batch), training("hyperzero")._step(batch)
     assert one.keys() == other.keys()
     assert recordings(run) == [False]  # of the batch that was right, before its second step
+
+
+def test_a_recording_does_not_import_torchs_compiler() -> None:
+    program = """
+import sys, torch
+from hypogen.recorded import _Operations
+with _Operations() as operations:
+    torch.ones(3) + 1
+assert len(operations.calls) == 2 and "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
