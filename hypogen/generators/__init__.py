@@ -108,9 +108,13 @@ def sketch(name: str, benchmark: Benchmark, shape: PolicyShape | None = None, se
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Skips ``torch.nn.init``: on the meta device it takes most of the time, and there are no numbers to set."""
+    """Skips ``torch.nn.init`` and the like: on the meta device there are no numbers to set.
+
+    It would take most of the time, and torch would import SymPy for it.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__module__", None) == torch.nn.init.__name__:
+        fills = getattr(func, "__name__", None) in ("uniform_", "normal_", "div_", "mul_")
+        if fills or getattr(func, "__module__", None) == torch.nn.init.__name__:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))

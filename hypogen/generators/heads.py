@@ -34,7 +34,7 @@ def flat_size(layer: tuple[int, int]) -> int:
 
 def fresh_parameters(layer: tuple[int, int]) -> Tensor:
     """Flat parameters [out * in + out] of a linear layer as torch would draw it: uniform within 1/sqrt(in)."""
-    return torch.empty(flat_size(layer)).uniform_(-1.0, 1.0) / math.sqrt(layer[0])
+    return torch.empty(flat_size(layer)).uniform_(-1.0, 1.0).div_(math.sqrt(layer[0]))
 
 
 def unflatten(parameters: Sequence[Tensor], sizes: Sizes) -> Policy:

@@ -118,7 +118,7 @@ class Jacobian(nn.Module):
         # Entries of variance 1/rows: the product with a row of variance 1 has variance 1, along a chain of any depth.
         deviation = 1.0 / math.sqrt(rows * inputs)
         self.unit = deviation if steady else 1.0
-        self.weight = nn.Parameter(torch.randn(rows * inputs, columns) * (deviation / self.unit))
+        self.weight = nn.Parameter(torch.empty(rows * inputs, columns).normal_().mul_(deviation / self.unit))
         self.bias = nn.Parameter(torch.zeros(rows, columns))
 
     def forward(self, row: Tensor, inputs: Tensor) -> Tensor:

@@ -118,16 +118,18 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
     if not already:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
         if address.value == PRIVATE:
+            os.environ.pop("RAY_ADDRESS", None)
             options |= {"num_cpus": num_cpus, "object_store_memory": 256 * 2**20}
+            inherited = _for_workers()  # a runtime environment takes an interpreter more for every worker
         else:
             commit = surroundings()["git_commit"]
             sent = {COMMIT_VARIABLE: commit} if commit else {}
-            options["runtime_env"] = {"py_modules": [str(path) for path in package_folders()], "env_vars": sent}
-        for variable in ("RAY_ADDRESS",):
-            if address.value == PRIVATE:
-                os.environ.pop(variable, None)
+            folders = [str(path) for path in package_folders()]
+            options["runtime_env"] = {"py_modules": folders, "env_vars": {**sent, **_for_workers()}}
+            inherited = {}
         try:
-            ray.init(address=address.value, **_env_for_workers(options))
+            with _set(inherited):
+                ray.init(address=address.value, **options)
         except Exception as error:  # Ray raises that very class where a node does not start in time
             reason = str(error).splitlines()[0]
             raise UserError(f"Ray at {address.value} could not be used: {reason} Try the command again.") from None
@@ -156,13 +158,25 @@ def _has_token() -> bool:
     return named or (Path.home() / ".ray" / "auth_token").exists()
 
 
-def _env_for_workers(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with one thread per library until a stage asks for more, none of them spinning: workers share cores."""
-    environment = options.setdefault("runtime_env", {})
+def _for_workers() -> dict[str, str]:
+    """Variables of workers: one thread per library until a stage asks for more, none spinning, as they share cores."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    sent = environment.get("env_vars", {})
-    environment["env_vars"] = {**sent, **threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
-    return options
+    return {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
+
+
+@contextlib.contextmanager
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables that the processes which are started meanwhile inherit."""
+    before = dict(os.environ)
+    os.environ |= variables
+    try:
+        yield
+    finally:
+        for name in variables:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
 
 
 def package_folders() -> list[Path]:

@@ -17,6 +17,7 @@ from hypogen.generators.storage import DESCRIPTION, WEIGHTS, load, save
 from hypogen.generators.value import NormalisedCritic, imitation_losses
 from hypogen.policy import PolicyShape
 from hypogen.training import TrainingSettings, fit
+from tests.helpers.experiments import ROOT
 from tests.helpers.imitation import (
     SHAPE,
     plain_mlp,
@@ -288,3 +289,15 @@ def test_generators_import_without_ray_and_simulators():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_counting_parameters_imports_neither_torchs_compiler_nor_sympy() -> None:
+    program = """
+import sys
+from hypogen.benchmarks import get_benchmark
+from hypogen.generators import GENERATORS, sketch
+for method in GENERATORS:
+    sketch(method, get_benchmark("cheetah-speed"))
+assert not {"torch._dynamo", "sympy"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
