@@ -51,12 +51,13 @@ class Gradients:
     """Gradients of one step, as the kernels read them.
 
     used: numbers of the parameters that have one. jobs: see `CpuKernels.adam`. parts: the tensors whose addresses are
-    in the jobs: rows and columns, or no rows and the whole gradient.
+    in the jobs: rows and columns, or no rows and the whole gradient. held: `Tape.held`.
     """
 
     used: list[int]
     jobs: Jobs
     parts: list[tuple[Tensor | None, Tensor]]
+    held: list[Tensor]
 
     def tensors(self) -> list[Tensor]:
         """All that they consist of."""
@@ -183,13 +184,13 @@ class FactoredAdam:
             parameter.data = room.copy_(parameter.data)
 
     def recording(self) -> AbstractContextManager[None]:
+        self._tape.clear()
         return self._tape.recording()
 
     def step(self, loss: Tensor) -> None:
         self.update(self.gradients(loss))
 
     def gradients(self, loss: Tensor) -> Gradients:
-        self._tape.factors.clear()
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()
@@ -205,8 +206,8 @@ class FactoredAdam:
             jobs.append((*addresses, rank, parameter.numel() // width, width))
             parts.append(gradient)
             used.append(number)
-        self._tape.factors.clear()
-        return Gradients(used, jobs, parts)
+        held = self._tape.clear()
+        return Gradients(used, jobs, parts, held)
 
     def update(self, gradients: Gradients) -> None:
         numbers = [1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON, 1.0]

@@ -28,12 +28,25 @@ class Tape:
     """Factors of the gradients of one backward pass, by parameter.
 
     The gradient of a bias [n] counts as a matrix [1, n].
+    held: the tensors of this pass that kernels know by their addresses alone.
     """
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
         self.ones: dict[int, Tensor] = {}
         self.factors: defaultdict[Tensor, list[Factors]] = defaultdict(list)
+        self.held: list[Tensor] = []
+
+    def addresses(self, *tensors: Tensor) -> list[int]:
+        """Where the numbers of tensors lie, which are held."""
+        self.held += tensors
+        return [tensor.data_ptr() for tensor in tensors]
+
+    def clear(self) -> list[Tensor]:
+        """Forget a pass; what was held for it."""
+        held, self.held = self.held, []
+        self.factors.clear()
+        return held
 
     def note(self, parameter: Tensor, rows: Tensor | None, columns: Tensor) -> None:
         """Add factors to a parameter's gradient; no rows: ones."""
@@ -155,7 +168,7 @@ class _Chains(torch.autograd.Function):
                     one.values.append(outputs)
                     sizes = (inputs.shape[0], *weight.shape)
                     relu = one.closes or depth + 1 < len(one.layers)
-                    jobs.append((*_addresses(inputs, weight, outputs, bias), *sizes, relu))
+                    jobs.append((*tape.addresses(inputs, weight, outputs, bias), *sizes, relu))
             tape.kernels.dots(jobs)
         ctx.tape, ctx.count, ctx.parameters, ctx.passes = tape, count, len(tensors) - count, passes
         return tuple(one.values[-1] for one in passes)
@@ -169,9 +182,9 @@ class _Chains(torch.autograd.Function):
             (torch.ops.aten.threshold_backward(slope, one.values[-1], 0) if one.closes else slope).contiguous()
             for one, slope in zip(passes, gradients, strict=True)
         ]
-        sums = _Sums(tape.kernels)
+        sums = _Sums(tape)
         for depth in reversed(range(max(len(one.layers) for one in passes))):
-            inner = _Sums(tape.kernels)
+            inner = _Sums(tape)
             for number, one in enumerate(passes):
                 if depth >= len(one.layers):
                     continue
@@ -198,7 +211,7 @@ class _Product(torch.autograd.Function):
         outer = (rows[:, :, None] * features[:, None, :]).flatten(1).contiguous()
         _require_fit(tape, outer, weight.shape[0], weight)
         ctx.tape, ctx.kept = tape, (rows, features, outer, weight, bias)
-        sums = _Sums(tape.kernels)
+        sums = _Sums(tape)
         sums.add(0, outer, weight, None)
         return torch.addmm(sums.totals()[0], rows, bias)
 
@@ -210,7 +223,7 @@ class _Product(torch.autograd.Function):
         tape.note(bias, rows, slopes)
         inward = torch.empty_like(outer)
         sizes = (outer.shape[0], *weight.shape)
-        tape.kernels.dots([(*_addresses(slopes, weight, inward), 0, *sizes, 0)])
+        tape.kernels.dots([(*tape.addresses(slopes, weight, inward), 0, *sizes, 0)])
         matrix = inward.view(*rows.shape, -1)
         by_rows = torch.addmm(torch.bmm(matrix, features[:, :, None]).squeeze(2), slopes, bias.T)
         return None, by_rows, torch.bmm(rows[:, None, :], matrix).squeeze(1), None, None
@@ -219,8 +232,8 @@ class _Product(torch.autograd.Function):
 class _Sums:
     """Products inputs @ weight, of which those with one key are added up."""
 
-    def __init__(self, kernels: Kernels) -> None:
-        self.kernels = kernels
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
         self.terms: defaultdict[int, list[tuple[Tensor, Tensor, Tensor | None]]] = defaultdict(list)
 
     def add(self, key: int, inputs: Tensor, weight: Tensor, mask: Tensor | None) -> None:
@@ -232,13 +245,14 @@ class _Sums:
         jobs, parts = [], {}
         for key, terms in self.terms.items():
             first, weight, _ = terms[0]
-            counts = [self.kernels.chunks(weight.shape[0]) for _, weight, _ in terms]
+            counts = [self.tape.kernels.chunks(weight.shape[0]) for _, weight, _ in terms]
             part = parts[key] = first.new_empty(sum(counts), first.shape[0], weight.shape[1])
             for (inputs, weight, mask), outputs in zip(terms, part.split(counts), strict=True):
-                addresses = (*_addresses(inputs, weight, outputs), 0 if mask is None else mask.data_ptr())
-                jobs.append((*addresses, inputs.shape[0], *weight.shape, 0))
+                addresses = self.tape.addresses(inputs, weight, outputs)
+                masks = [0] if mask is None else self.tape.addresses(mask)
+                jobs.append((*addresses, *masks, inputs.shape[0], *weight.shape, 0))
         if jobs:
-            self.kernels.sums(jobs)
+            self.tape.kernels.sums(jobs)
         return {key: part.sum(0) if part.shape[0] > 1 else part[0] for key, part in parts.items()}
 
 
@@ -250,7 +264,3 @@ def _require_fit(tape: Tape, inputs: Tensor, width: int, weight: Tensor) -> None
             f"a layer for [S, {width}] in {weight.dtype} was given {list(inputs.shape)} in {inputs.dtype} while its "
             f"gradients are kept as factors in {dtype}: use torch's own layers for other inputs"
         )
-
-
-def _addresses(*tensors: Tensor) -> list[int]:
-    return [tensor.data_ptr() for tensor in tensors]

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -27,14 +28,22 @@ EMPTY = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_emp
 """Operations that give memory and write nothing."""
 RESIZING = frozenset({"mse_loss"})
 """Operations that use a given output for something larger on the way, with a warning."""
+SECRETLY_WRITING = frozenset({"native_batch_norm"})
+"""Operations that change an argument without declaring it."""
+LOOKS = frozenset({"tolist", "numpy", "__array__"})
+"""Methods of tensors that give their values to Python, and that are no operations."""
 
 
 class RecordedStep:
-    """The same step, recorded once for each shape of batch.
+    """The same step, recorded once for each shape of batch; the memory of one step of each stays taken.
 
-    The second step of a shape is taken both ways. Where one bit differs, the losses depend on something beside torch's
-    operations (numpy, Python's random numbers); where the recording meets a look at a value, the step may go another
-    way next time. Such steps are all taken anew, as they would be without this class.
+    A step is not repeated but taken anew, as it would be without this class, where the recording meets a look at a
+    value or at how many there are, or a change of memory that outlives the step. The second step of a shape is taken
+    both ways, and where one bit differs all are taken anew: the losses depend on something beside the batch, the
+    parameters and torch's random numbers. That may show later only (a count of steps in Python), so the 4th, 8th,
+    16th, … are taken both ways as well.
+
+    Raises RuntimeError where one of these differs: the steps before it were not what they should have been.
     """
 
     def __init__(self, losses: Losses, optimizer: Recordable) -> None:
@@ -54,20 +63,29 @@ class RecordedStep:
             try:
                 self._recordings[shape] = recording = self._record(batch)
                 return recording.step
-            except _LooksAtValue:
+            except _NotRepeatable:
                 self._recordings[shape] = None
                 torch.set_rng_state(random)
         known = self._recordings[shape]
         if known is None:
             return self._anew(batch)
-        if known.checked:
+        known.steps += 1
+        if known.steps & (known.steps - 1):  # no power of two
             return known.repeat(batch)
+        return self._both_ways(known, shape, batch)
+
+    def _both_ways(self, known: _Recording, shape: Any, batch: Batch) -> _Step:
         random = torch.get_rng_state()
         anew = self._anew(batch)
         following = torch.get_rng_state()
         torch.set_rng_state(random)
-        known.checked = known.repeat(batch).equals(anew) and torch.equal(following, torch.get_rng_state())
-        if not known.checked:
+        same = known.repeat(batch).equals(anew) and torch.equal(following, torch.get_rng_state())
+        if not same and known.steps > 2:
+            raise RuntimeError(
+                "a step that was recorded and repeated is no longer what the method's losses give: they may depend on "
+                "the batch, the parameters and torch's random numbers, and not on what Python keeps from step to step"
+            )
+        if not same:
             self._recordings[shape] = None
             torch.set_rng_state(following)
         return anew
@@ -80,7 +98,7 @@ class RecordedStep:
 
     def _record(self, batch: Batch) -> _Recording:
         own = Batch(**{field.name: getattr(batch, field.name).clone() for field in fields(batch)})
-        with _Operations() as operations, self._optimizer.kernels.noted(operations.calls.append):
+        with _Looks(), _Operations() as operations, self._optimizer.kernels.noted(operations.calls.append):
             step = self._anew(own)
         return _Recording(own, operations, step)
 
@@ -96,7 +114,7 @@ class _Step:
         """Whether all losses and gradients have the same bits."""
         ours, theirs = ([*step.losses.values(), *step.gradients.tensors()] for step in (self, other))
         same = self.losses.keys() == other.losses.keys() and self.gradients.used == other.gradients.used
-        return same and len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
+        return same and len(ours) == len(theirs) and all(map(_equal, ours, theirs))
 
 
 class _Recording:
@@ -104,7 +122,7 @@ class _Recording:
 
     def __init__(self, batch: Batch, operations: _Operations, step: _Step) -> None:
         self._batch, self._calls, self._memory, self.step = batch, operations.calls, operations.memory, step
-        self.checked = False
+        self.steps = 1
 
     def repeat(self, batch: Batch) -> _Step:
         """The same operations for another batch."""
@@ -116,8 +134,17 @@ class _Recording:
         return self.step
 
 
-class _LooksAtValue(Exception):
-    """An operation returned something else than tensors."""
+class _NotRepeatable(Exception):
+    """The same operations on another batch would not be the same step."""
+
+
+class _Looks(TorchFunctionMode):
+    """Raises _NotRepeatable where values are given to Python."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", None) in LOOKS:
+            raise _NotRepeatable(func.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 class _Operations(TorchDispatchMode):
@@ -130,6 +157,7 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.calls: list[Callable[[], object]] = []
         self.memory: list[Tensor] = []
+        self._made: set[int] = set()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -137,21 +165,39 @@ class _Operations(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._require_repeatable(func, args, kwargs or {})
         result = func(*args, **(kwargs or {}))
         if any(not isinstance(leaf, Tensor) and leaf is not None for leaf in tree_leaves(result)):
-            raise _LooksAtValue(str(func))
+            raise _NotRepeatable(str(func))
         given, named, outputs = tree_map_only(Tensor, Tensor.detach, (args, kwargs or {}, result))
         self._note(func, given, named, [leaf for leaf in tree_leaves(outputs) if leaf is not None])
         return result
 
+    def _require_repeatable(self, func: Any, given: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """Raise _NotRepeatable before an operation whose outputs' sizes are values, or that changes older memory."""
+        tensors = [leaf for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)]
+        masks = any(tensor.dtype in (torch.bool, torch.uint8) for tensor in tensors)
+        name = func.overloadpacket.__name__
+        if torch.Tag.dynamic_output_shape in func.tags and (name != "index" or masks):
+            raise _NotRepeatable(str(func))
+        written = [given[place] if place < len(given) else named.get(word) for place, word in _written(func)]
+        if name in SECRETLY_WRITING or any(
+            _address(leaf) not in self._made for leaf in tree_leaves(written) if isinstance(leaf, Tensor)
+        ):
+            raise _NotRepeatable(str(func))
+
     def _note(self, func: Any, given: Sequence[Any], named: Mapping[str, Any], outputs: list[Tensor]) -> None:
-        if _writes(func):
+        read = {_address(leaf) for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)}
+        fresh = [tensor for tensor in outputs if _address(tensor) not in read]
+        if _written(func):
+            if fresh:
+                raise _NotRepeatable(str(func))
             self.calls.append(partial(func, *given, **named))
             return
-        read = {_address(leaf) for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)}
-        if all(_address(tensor) in read for tensor in outputs):
+        if not fresh:
             return  # a view, which sees what will be written
         self.memory += outputs
+        self._made |= {_address(tensor) for tensor in fresh}
         if func.overloadpacket.__name__ in EMPTY:
             return
         form = _writing_form(func)
@@ -175,11 +221,17 @@ def _copy(function: Any, given: Sequence[Any], named: Mapping[str, Any], outputs
         output.copy_(result)
 
 
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same numbers, where NaN is one."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
 @cache
-def _writes(function: Any) -> bool:
-    """Whether an operation changes one of its arguments."""
-    return any(
-        argument.alias_info is not None and argument.alias_info.is_write for argument in function._schema.arguments
+def _written(function: Any) -> tuple[tuple[int, str], ...]:
+    """Places and names of the arguments that an operation changes."""
+    arguments = enumerate(function._schema.arguments)
+    return tuple(
+        (place, one.name) for place, one in arguments if one.alias_info is not None and one.alias_info.is_write
     )
 
 

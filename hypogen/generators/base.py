@@ -96,8 +96,9 @@ class Generator(nn.Module, ABC):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Unweighted scalar losses of a batch by name: always "action", with a Q head also "value" and "td".
 
-        Compute them by torch's operations, without a look at a value: then a step's operations are recorded and
-        repeated (`hypogen.recorded`), and on a GPU captured, which saves up to a third of its time.
+        They depend on the batch, the parameters and torch's random numbers alone, not on what Python counts from step
+        to step: a step's operations are recorded and repeated (`hypogen.recorded`), on a GPU captured, which saves up
+        to a third of its time. On a processor a look at a value is seen, and turns that off.
         """
 
     def loss_weights(self) -> dict[str, float]:

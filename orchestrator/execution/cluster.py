@@ -161,7 +161,8 @@ def _has_token() -> bool:
 def _for_workers() -> dict[str, str]:
     """Variables of workers: one thread per library until a stage asks for more, none spinning, as they share cores."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    return {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **QUIET}
+    quiet = {name: os.environ.get(name, value) for name, value in QUIET.items()}
+    return {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **quiet}
 
 
 @contextlib.contextmanager
@@ -176,7 +177,7 @@ def _set(variables: Mapping[str, str]) -> Iterator[None]:
             if name in before:
                 os.environ[name] = before[name]
             else:
-                del os.environ[name]
+                os.environ.pop(name, None)
 
 
 def package_folders() -> list[Path]:
