@@ -29,7 +29,7 @@ def scores() -> pd.DataFrame:
         "SELECT scores.benchmark, scores.method, split, scores.spec_index, score.mean, pair, speed "
         "FROM paired_scores(NULL) AS scores "
         "JOIN (SELECT DISTINCT run, spec_index, spec[1] AS speed FROM episodes) USING (run, spec_index) "
-        "WHERE benchmark IN ('cheetah-speed', 'finger-speed') AND run IN ("
+        "WHERE benchmark IN ('cheetah-speed', 'finger-speed') AND split_kind = 'random' AND run IN ("
         "SELECT run FROM experiments WHERE experiment IN ('references', 'table1-laptop')) "
         "ORDER BY benchmark, method, split, spec_index"
     )
