@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from hypogen.checkpoints import load_optimizer_state, optimizer_state
 from hypogen.factored import Tape
 from hypogen.native import Jobs
-
-if TYPE_CHECKING:  # a runtime import would load Numba, which only training needs
-    from hypogen.native.cpu import CpuKernels
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Adam's constants (torch's defaults)."""
@@ -62,21 +59,6 @@ class Gradients:
     def tensors(self) -> list[Tensor]:
         """All that they consist of."""
         return [tensor for part in self.parts for tensor in part if tensor is not None]
-
-
-class Recordable(Optimizer, Protocol):
-    """An optimiser in whose step nothing but the update looks at a value (`hypogen.recorded`).
-
-    kernels: those by which the layers and the update are computed.
-    """
-
-    kernels: CpuKernels
-
-    def gradients(self, loss: Tensor) -> Gradients:
-        """Backward pass from a loss."""
-
-    def update(self, gradients: Gradients) -> None:
-        """Clipping, and the update."""
 
 
 class Capturable(Optimizer, Protocol):
@@ -171,6 +153,8 @@ class FactoredAdam:
     """Adam by the factors on a tape and by whole gradients: torch's arithmetic but for the order of additions.
 
     The update forms each row of a gradient while it has that row's weights and moments at hand.
+
+    kernels: those by which layers and update are computed.
     """
 
     def __init__(self, parameters: list[nn.Parameter], rate: float, max_norm: float | None, kernels: Any) -> None:
@@ -191,6 +175,7 @@ class FactoredAdam:
         self.update(self.gradients(loss))
 
     def gradients(self, loss: Tensor) -> Gradients:
+        """Backward pass from a loss, without a look at a value."""
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()
@@ -210,6 +195,7 @@ class FactoredAdam:
         return Gradients(used, jobs, parts, held)
 
     def update(self, gradients: Gradients) -> None:
+        """Clipping, and the update."""
         numbers = [1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], EPSILON, 1.0]
         for number in gradients.used:
             count = self._steps[number] = self._steps[number] + 1

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from hypogen.adam import Gradients, Recordable
+from hypogen.adam import FactoredAdam, Gradients
 from hypogen.generators.base import Batch
 
 Losses = Callable[[Batch], dict[str, Tensor]]
@@ -46,7 +46,7 @@ class RecordedStep:
     Raises RuntimeError where one of these differs: the steps before it were not what they should have been.
     """
 
-    def __init__(self, losses: Losses, optimizer: Recordable) -> None:
+    def __init__(self, losses: Losses, optimizer: FactoredAdam) -> None:
         self._losses, self._optimizer = losses, optimizer
         self._recordings: dict[Any, _Recording | None] = {}
 
@@ -100,7 +100,7 @@ class RecordedStep:
         own = Batch(**{field.name: getattr(batch, field.name).clone() for field in fields(batch)})
         with _Looks(), _Operations() as operations, self._optimizer.kernels.noted(operations.calls.append):
             step = self._anew(own)
-        return _Recording(own, operations, step)
+        return _Recording(own, operations.calls, step)
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class _Step:
 class _Recording:
     """Operations of one step on memory of their own."""
 
-    def __init__(self, batch: Batch, operations: _Operations, step: _Step) -> None:
-        self._batch, self._calls, self._memory, self.step = batch, operations.calls, operations.memory, step
+    def __init__(self, batch: Batch, calls: list[Callable[[], object]], step: _Step) -> None:
+        self._batch, self._calls, self.step = batch, calls, step
         self.steps = 1
 
     def repeat(self, batch: Batch) -> _Step:
@@ -148,16 +148,12 @@ class _Looks(TorchFunctionMode):
 
 
 class _Operations(TorchDispatchMode):
-    """Records what torch does, as calls that write where it was written the first time.
-
-    memory: all tensors that were made, which the kernels know by their addresses alone.
-    """
+    """Records what torch does, as calls that write where it was written the first time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Callable[[], object]] = []
-        self.memory: list[Tensor] = []
-        self._made: set[int] = set()
+        self._made: dict[int, Tensor] = {}  # by address, and kept, so that no address is given twice
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -170,24 +166,21 @@ class _Operations(TorchDispatchMode):
         if any(not isinstance(leaf, Tensor) and leaf is not None for leaf in tree_leaves(result)):
             raise _NotRepeatable(str(func))
         given, named, outputs = tree_map_only(Tensor, Tensor.detach, (args, kwargs or {}, result))
-        self._note(func, given, named, [leaf for leaf in tree_leaves(outputs) if leaf is not None])
+        self._note(func, given, named, _tensors(outputs))
         return result
 
     def _require_repeatable(self, func: Any, given: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Raise _NotRepeatable before an operation whose outputs' sizes are values, or that changes older memory."""
-        tensors = [leaf for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)]
-        masks = any(tensor.dtype in (torch.bool, torch.uint8) for tensor in tensors)
+        masks = any(tensor.dtype in (torch.bool, torch.uint8) for tensor in _tensors((given, named)))
         name = func.overloadpacket.__name__
         if torch.Tag.dynamic_output_shape in func.tags and (name != "index" or masks):
             raise _NotRepeatable(str(func))
         written = [given[place] if place < len(given) else named.get(word) for place, word in _written(func)]
-        if name in SECRETLY_WRITING or any(
-            _address(leaf) not in self._made for leaf in tree_leaves(written) if isinstance(leaf, Tensor)
-        ):
+        if name in SECRETLY_WRITING or any(_address(tensor) not in self._made for tensor in _tensors(written)):
             raise _NotRepeatable(str(func))
 
     def _note(self, func: Any, given: Sequence[Any], named: Mapping[str, Any], outputs: list[Tensor]) -> None:
-        read = {_address(leaf) for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)}
+        read = {_address(tensor) for tensor in _tensors((given, named))}
         fresh = [tensor for tensor in outputs if _address(tensor) not in read]
         if _written(func):
             if fresh:
@@ -196,8 +189,7 @@ class _Operations(TorchDispatchMode):
             return
         if not fresh:
             return  # a view, which sees what will be written
-        self.memory += outputs
-        self._made |= {_address(tensor) for tensor in fresh}
+        self._made |= {_address(tensor): tensor for tensor in fresh}
         if func.overloadpacket.__name__ in EMPTY:
             return
         form = _writing_form(func)
@@ -209,6 +201,11 @@ class _Operations(TorchDispatchMode):
             self.calls.append(partial(_copy, func, given, named, outputs))
 
 
+def _tensors(tree: Any) -> list[Tensor]:
+    """The tensors among arguments or results."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
 def _address(tensor: Tensor) -> int:
     """Where the memory begins that a tensor lies in."""
     return tensor.untyped_storage().data_ptr()
@@ -216,8 +213,7 @@ def _address(tensor: Tensor) -> int:
 
 def _copy(function: Any, given: Sequence[Any], named: Mapping[str, Any], outputs: list[Tensor]) -> None:
     """An operation that has no form for given outputs."""
-    results = [leaf for leaf in tree_leaves(function(*given, **named)) if leaf is not None]
-    for output, result in zip(outputs, results, strict=True):
+    for output, result in zip(outputs, _tensors(function(*given, **named)), strict=True):
         output.copy_(result)
 
 

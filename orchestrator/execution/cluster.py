@@ -161,7 +161,7 @@ def _has_token() -> bool:
 def _for_workers() -> dict[str, str]:
     """Variables of workers: one thread per library until a stage asks for more, none spinning, as they share cores."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    quiet = {name: os.environ.get(name, value) for name, value in QUIET.items()}
+    quiet = {name: os.environ[name] for name in QUIET}
     return {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **quiet}
 
 

@@ -350,9 +350,8 @@ def run_tune(
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are the sweep's own (``execution.stopping``)
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # and so are errors
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
-    if (
-        os.environ.get("RAY_USAGE_STATS_ENABLED") == "0"
-    ):  # to count callbacks that nobody is told of would import MLflow
+    if os.environ.get("RAY_USAGE_STATS_ENABLED") == "0":
+        # To count callbacks, which nobody is told of, would import MLflow.
         usage.tag_callbacks = lambda callbacks: False
     try:
         return tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
