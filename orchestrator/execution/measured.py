@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -29,7 +30,6 @@ class Episode:
 
     spec_index: int
     role: str
-    return_: float
     row: Row
 
 
@@ -57,19 +57,20 @@ def _candidates(store: Store, run: Run) -> dict[int, list[Episode]]:
 
 
 def _selected(run: Run, candidates: Mapping[int, list[Episode]]) -> int:
-    """The epoch whose policy counts: the last, or with ``best_test`` the first of those with the best test return."""
+    """The epoch whose policy counts: the last, or with ``best_test`` the first of those with the best test score."""
     if run.selection == "final":
         return max(candidates)
-    return max(candidates, key=lambda epoch: float(np.mean(mean_test_returns(candidates[epoch]))))
+    score = run.benchmark.simulator.score
+    return max(candidates, key=lambda epoch: float(np.mean(test_means(candidates[epoch], score))))
 
 
-def mean_test_returns(episodes: Iterable[Episode]) -> list[float]:
-    """Mean return of each test spec, in the order of the grid."""
-    returns: dict[int, list[float]] = {}
+def test_means(episodes: Iterable[Episode], measure: str = "return") -> list[float]:
+    """Mean ``return`` (or share of ``success``) of each test spec, in the order of the grid."""
+    found: dict[int, list[float]] = {}
     for episode in episodes:
         if episode.role == "test":
-            returns.setdefault(episode.spec_index, []).append(episode.return_)
-    return [float(np.mean(returns[index])) for index in sorted(returns)]
+            found.setdefault(episode.spec_index, []).append(float(cast(float, episode.row[measure])))
+    return [float(np.mean(found[index])) for index in sorted(found)]
 
 
 def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], chosen: int, steps: int) -> list[Row]:
@@ -88,17 +89,17 @@ def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], 
     last = max(candidates)
     if run.diagnostics.snapshots:
         for epoch, episodes in candidates.items():
-            returns = mean_test_returns(episodes)
+            returns = test_means(episodes)
             at(epoch, "return", float(np.mean(returns)))
             if len(returns) > 1:
                 at(epoch, "return_std", float(np.std(returns, ddof=1)))
     if run.selection != "final":
-        at(chosen, "return@selected", float(np.mean(mean_test_returns(candidates[chosen]))))
+        at(chosen, "return@selected", float(np.mean(test_means(candidates[chosen]))))
     for probe, rollouts in run.diagnostics.probe_rollouts:
         for metric, episodes in zip(
             probe.metrics, (candidates[last], run_episodes(store, run, [rollouts])), strict=True
         ):
-            at(last, metric, float(np.mean(mean_test_returns(episodes))))
+            at(last, metric, float(np.mean(test_means(episodes))))
     for looked_at in run.diagnostics.probes:
         for point in looked_at.curve(store):
             at(last, str(point["metric"]), float(point["value"]))
@@ -116,7 +117,6 @@ def run_episodes(store: Store, run: Run, rollouts: Iterable[RolloutsArtifact]) -
             if label is None:
                 continue
             for episode, seed in enumerate(artifact.seeds[position]):
-                value = float(measured["returns"][position, episode])
                 row: Row = {
                     "run": run.key,
                     "spec_index": label.row,
@@ -125,12 +125,12 @@ def run_episodes(store: Store, run: Run, rollouts: Iterable[RolloutsArtifact]) -
                     "in_distribution": label.inside,
                     "episode": episode,
                     "seed": seed,
-                    "return": value,
+                    "return": float(measured["returns"][position, episode]),
                     "length": int(measured["lengths"][position, episode]),
                     "success": bool(measured["success"][position, episode]),
                     "failed": bool(measured["failed"][position, episode]),
                 }
-                found.append(Episode(label.row, label.role, value, row))
+                found.append(Episode(label.row, label.role, row))
     return found
 
 

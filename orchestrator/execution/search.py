@@ -59,7 +59,7 @@ from orchestrator.planning.plan import Plan
 if TYPE_CHECKING:
     from orchestrator.config.sections import TaskResources
 
-METRIC = "validation_return"
+METRIC = "validation_score"
 DEATHS = 3
 """How often Tune starts a trial again whose process died; it goes on where it was."""
 
@@ -360,7 +360,7 @@ class FoldTraining:
         ]
 
     def value(self, epochs: int) -> float:
-        """Mean return on the held-out specs after so many epochs; kept, for a trial that is killed or tried again."""
+        """Mean score on the held-out specs after so many epochs; kept, for a trial that is killed or tried again."""
         reached = self._folder / f"epoch-{epochs}"
         if not reached.exists():
             write_text(reached, repr(self._measure(epochs)))
@@ -390,4 +390,5 @@ class FoldTraining:
             self._generator.adapt(load_demonstrations(self._store, fold.demonstrations, fold.validation))
         with torch.no_grad():
             policy = self._generator.policy(np.array(fold.validation)).to("cpu")
-        return float(rollout(fold.benchmark.name, fold.validation, policy, self._seeds).returns.mean())
+        episodes = rollout(fold.benchmark.name, fold.validation, policy, self._seeds)
+        return episodes.mean_score(fold.benchmark.simulator)
