@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from hypogen.benchmarks import get_benchmark
 from orchestrator.artifacts.artifact import Json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.sections import Range, Search
@@ -27,18 +26,11 @@ _TRAIN_FRACTION = ("split", "train_fraction")
 
 
 def check_space(experiment: Experiment, search: Search, source: YamlSource) -> None:
-    """ConfigError for a method that is not there, benchmarks that no mean joins, and settings that no trial can try."""
+    """ConfigError for a method that is not there and for a setting that a trial cannot try."""
     if search.method not in experiment.generators:
         raise ConfigError(
             f"{source.origin(('search', 'method'))}: search.method: '{search.method}' is not under `methods:`. "
             f"Name one of: {', '.join(experiment.generators)}."
-        )
-    scores = {name: get_benchmark(name).simulator.score for name in experiment.benchmarks}
-    if len(set(scores.values())) > 1:
-        judged = ", ".join(f"{name} ({score})" for name, score in scores.items())
-        raise ConfigError(
-            f"{source.origin(('search',))}: search: the benchmarks are judged by different measures: {judged}. "
-            "Search on benchmarks of one simulator."
         )
     for name, part in search.space.items():
         _check_setting(Setting.parse(name), part, experiment, search, source.origin(("search", "space", name)))

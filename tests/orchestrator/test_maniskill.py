@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from orchestrator.artifacts import DemonstrationsArtifact, GeneratorArtifact, Jo
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
 from orchestrator.config.loading import expand, load
-from orchestrator.execution.measured import write_run
+from orchestrator.execution import search
+from orchestrator.execution.measured import Episode, _selected, write_run
 from orchestrator.execution.trainings import placement
 from orchestrator.planning.plan import Plan, build
 from results.result_store import ResultStore
@@ -54,6 +56,39 @@ def test_scripted_experts_become_demonstrations_a_generator_and_rows(lift: Calla
     ]
     assert rows.success.tolist()[1] == 1.0 and rows.length.tolist()[1] < 100
     assert rows.length.tolist()[0] == 200  # trained for a moment, it fails, which takes all the time there is
+
+
+def test_a_search_is_judged_by_successes_not_by_what_hovering_earns(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    changes = {
+        "benchmarks": ["liftcube-stiffness"],
+        "methods": ["cond_policy"],
+        "specs": {"values": SPECS},
+        "split": {"train_fraction": 0.75, "seeds": [0]},
+        "experts": {"algorithm": "scripted"},
+        "search": {
+            "method": "cond_policy",
+            "space": {"training.learning_rate": {"choice": [1e-3]}},
+            "validation_fraction": 0.4,
+        },
+    }
+    source = load(tiny(**changes))
+    experiment = search.check_point(source)
+    (fold,) = search.folds(experiment, experiment.search)
+    store = Store(str(tmp_path / "runs"))
+    for artifact in search.shared_inputs(experiment, experiment.search):
+        make(store, artifact)
+    task = search.TrialTask(source, str(tmp_path / "runs"), "study", threads=1, gpu=0.0, switch=None)  # nobody asks it
+    found = search.FoldTraining(store, task, fold, episodes=2, stop=lambda: False)
+    assert found.value(1) == 0.0, "hardly trained, it never succeeds, though every step earns something"
+
+
+def test_best_test_prefers_success_to_return(lift: Callable[..., Plan]) -> None:
+    def episode(value: float, success: bool) -> Episode:
+        return Episode(0, "test", {"return": value, "success": success})
+
+    (run,) = (run for run in lift({"algorithm": "scripted"}).runs.values() if run.method == "cond_policy")
+    hovers, solves = [episode(150.0, False)] * 2, [episode(150.0, False), episode(20.0, True)]
+    assert _selected(dataclasses.replace(run, selection="best_test"), {1: hovers, 2: solves, 3: hovers}) == 2
 
 
 def test_neighbours_are_trained_from_the_default_outwards(lift: Callable[..., Plan]) -> None:
