@@ -4,6 +4,7 @@
     starts = random_starts(generator, STARTS, seed)     table 3: the policies when noise replaces theta^0
     start_statistics(generator, specs, starts)
     policy_from_starts(generator, specs, starts)        the same policies, for rollouts
+    update_losses(generator, demonstrations, starts)    and the action loss on the way from there
 
 All probes examine a trained generator from outside and draw nothing from torch's global random numbers.
 """
@@ -34,15 +35,19 @@ Start = Sequence[Tensor]
 
 
 @torch.no_grad()
-def update_losses(generator: HyPoGen, demonstrations: Demonstrations) -> Tensor:
+def update_losses(generator: HyPoGen, demonstrations: Demonstrations, starts: Sequence[Start] | None = None) -> Tensor:
     """Action loss [K + 1, S] of each spec's policy after k = 0..K updates: MSE over its samples and action coordinates.
 
-    Computed for one spec at a time, so that memory does not grow with the number of specs. Source: table 4.
+    From the learned theta^0 (table 4), or from `starts`, which the specs take in turn: a mean over specs is also one
+    over starts. Computed for one spec at a time, so that memory does not grow with the number of specs.
     """
     observations, actions = (tensor.flatten(1, 2) for tensor in (demonstrations.observations, demonstrations.actions))
     rows = []
     for updates in range(generator.settings.blocks + 1):
-        policy = generator.policy(demonstrations.specs, updates=updates)
+        if starts is None:
+            policy = generator.policy(demonstrations.specs, updates)
+        else:
+            policy = policy_from_starts(generator, demonstrations.specs, starts, updates)
         made = (policy.select([spec])(observations[[spec]]) for spec in range(policy.specs))
         rows.append(torch.stack([functional.mse_loss(a, actions[[spec]]) for spec, a in enumerate(made)]))
     return torch.stack(rows)
@@ -78,7 +83,10 @@ def start_statistics(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) 
 
 
 @torch.no_grad()
-def policy_from_starts(generator: HyPoGen, specs: Specs, starts: Sequence[Start]) -> Policy:
-    """One policy per spec of `specs`, with the starts taken in turn: a mean over specs is also one over starts."""
-    each = (generator.policy(specs[[row]], start=starts[row % len(starts)]) for row in range(len(specs)))
+def policy_from_starts(generator: HyPoGen, specs: Specs, starts: Sequence[Start], updates: int | None = None) -> Policy:
+    """One policy per spec of `specs`, with the starts taken in turn: a mean over specs is also one over starts.
+
+    updates: number of updates that are made; None makes all K.
+    """
+    each = (generator.policy(specs[[row]], updates, starts[row % len(starts)]) for row in range(len(specs)))
     return concatenate(list(each))

@@ -112,6 +112,11 @@ class PolicyProbe(ProbeArtifact, PolicyArtifact):
     metrics: ClassVar[tuple[str, str]]
 
 
+def random_starts_seed(generator: GeneratorArtifact) -> int:
+    """Seed of a generator's random starts, the same for all probes."""
+    return derive_seed("random_start", generator.seed)
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RandomStartProbe(UpdatesProbe, PolicyProbe):
     """Table 3, on the test specs; and the policies from random starts for the whole grid, to be rolled out."""
@@ -124,13 +129,9 @@ class RandomStartProbe(UpdatesProbe, PolicyProbe):
             "probe": self.name,
             "benchmark": self.benchmark.identity,
             "generator": self.generator.key,
-            "seed": self._seed,
+            "seed": random_starts_seed(self.generator),
             "specs": {"test": self.test},
         }
-
-    @property
-    def _seed(self) -> int:
-        return derive_seed("random_start", self.generator.seed)
 
     @property
     def inputs(self) -> tuple[Artifact, ...]:
@@ -138,7 +139,7 @@ class RandomStartProbe(UpdatesProbe, PolicyProbe):
 
     def measure(self, store: Store, folder: Path) -> Mapping[str, float]:
         generator = self._load(store)
-        starts = probes.random_starts(generator, probes.STARTS, self._seed)
+        starts = probes.random_starts(generator, probes.STARTS, random_starts_seed(self.generator))
         probes.policy_from_starts(generator, self.benchmark.grid.copy(), starts).save(folder / POLICY)
         measured = {}
         for name, (magnitude, deviation) in probes.start_statistics(generator, np.array(self.test), starts).items():
@@ -152,7 +153,10 @@ class RandomStartProbe(UpdatesProbe, PolicyProbe):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class UpdateLossesProbe(UpdatesProbe):
-    """Table 4: ``loss@k`` on the demonstrations of the test specs, ``train_loss@k`` on those of the training specs."""
+    """Table 4: ``loss@k`` on the demonstrations of the test specs, ``train_loss@k`` on those of the training specs.
+
+    For table 3 the same from its random starts: ``random_loss@k`` and ``random_train_loss@k``.
+    """
 
     name = "update_losses"
     needs_demonstrations = True
@@ -163,14 +167,17 @@ class UpdateLossesProbe(UpdatesProbe):
             "benchmark": self.benchmark.identity,
             "generator": self.generator.key,
             "demonstrations": keys(self.demonstrations),
+            "seed": random_starts_seed(self.generator),
             "specs": {"train": self.train, "test": self.test},
         }
 
     def measure(self, store: Store, folder: Path) -> Mapping[str, float]:
         generator = self._load(store)
+        random = probes.random_starts(generator, probes.STARTS, random_starts_seed(self.generator))
         measured = {}
-        for specs, prefix in ((self.test, "loss"), (self.train, "train_loss")):
+        for specs, on in ((self.test, "loss"), (self.train, "train_loss")):
             shown = load_demonstrations(store, self.demonstrations, specs)
-            losses = probes.update_losses(generator, shown).mean(dim=1)
-            measured.update({f"{prefix}@{k}": float(value) for k, value in enumerate(losses)})
+            for starts, name in ((None, on), (random, f"random_{on}")):
+                losses = probes.update_losses(generator, shown, starts).mean(dim=1)
+                measured.update({f"{name}@{k}": float(value) for k, value in enumerate(losses)})
         return measured

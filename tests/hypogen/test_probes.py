@@ -52,6 +52,15 @@ def test_the_loss_after_each_update_is_that_of_the_policy_so_far() -> None:
     assert losses[2, 0] == losses[1, 1] == 0
 
 
+def test_the_loss_on_the_way_from_starts_that_the_specs_take_in_turn() -> None:
+    starts = [[torch.tensor([1.0, 0.0])], [torch.tensor([0.0, 0.5])]]
+    losses = update_losses(Toy(), demonstrations(), starts)
+    wanted = math.tanh(2)
+    first = [(math.tanh(1 + k) - wanted) ** 2 / 2 for k in range(3)]
+    second = [(math.tanh(0.5) ** 2 + (math.tanh(2 * k + 0.5) - wanted) ** 2) / 2 for k in range(3)]
+    assert losses.T.numpy() == pytest.approx(np.array([first, second]), abs=1e-7)
+
+
 def test_the_last_loss_is_the_one_that_training_lowers() -> None:
     generator, shown = tiny_generator("hypogen"), tiny_demonstrations()
     losses = update_losses(generator, shown)

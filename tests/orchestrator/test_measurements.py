@@ -10,12 +10,13 @@ import yaml
 
 from hypogen.generators import storage
 from hypogen.policy import Policy
-from hypogen.probes import update_losses
+from hypogen.probes import STARTS, random_starts, update_losses
 from orchestrator.artifacts import GeneratorArtifact, UpdateLossesProbe
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.demonstrations_artifact import load_demonstrations
 from orchestrator.artifacts.generator_artifact import POLICY
 from orchestrator.artifacts.making import make_all
+from orchestrator.artifacts.probe_artifacts import random_starts_seed
 from orchestrator.config.loading import expand, load
 from orchestrator.execution.measured import write_experiment, write_run
 from orchestrator.planning.plan import Plan, build
@@ -119,6 +120,12 @@ def test_the_probes_measure_the_stored_generator(measured: Path) -> None:
         for k, value in enumerate(update_losses(generator, shown).mean(1))
     }
     assert {name for name, _ in curve(results, "hypogen", "loss@.*")} == {f"loss@{k}" for k in range(3)}
+    starts = random_starts(generator, STARTS, random_starts_seed(trained))
+    assert curve(results, "hypogen", "random_train_loss@.*") == {
+        (f"random_train_loss@{k}", 5): pytest.approx(float(value))
+        for k, value in enumerate(update_losses(generator, shown, starts).mean(1))
+    }
+    assert {name for name, _ in curve(results, "hypogen", "random_loss@.*")} == {f"random_loss@{k}" for k in range(3)}
     statistics = curve(results, "hypogen", "(magnitude|magnitude_std)@.*")
     assert len(statistics) == 8 and all(value > 0 for value in statistics.values())
     assert not curve(results, "cond_policy", ".*@.*"), "it has no updates"

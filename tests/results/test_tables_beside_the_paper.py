@@ -186,6 +186,9 @@ def test_the_response_to_a_random_start(store):
         "return@start=learned": (800.0, 820.0),
         "return@start=random": (700.0, 500.0),
         "magnitude@fc1.bias": (5.0, 7.0),
+        "random_loss@0": (1.0, 1.2),
+        "random_loss@8": (1.1, 1.4),
+        "loss@8": (0.1, 0.2),
     }
     for n, run in enumerate(("a0", "a1")):
         early = [point(run, "return@start=learned", 1.0, epoch=1)]
@@ -193,6 +196,10 @@ def test_the_response_to_a_random_start(store):
     rows = {(row["metric"], row["setting"]): row for row in table("table3", store)}
     assert rows["return", "start=learned"]["ours"] == 810.0
     assert rows["return", "start=random"]["ours"] == 600.0
+    assert [rows["random_loss", k]["ours"] for k in ("0", "8")] == pytest.approx([1.1, 1.25]) and (
+        "loss",
+        "8",
+    ) not in rows
     bias = rows["magnitude", "fc1.bias"]
     assert (bias["ours"], bias["paper"], bias["std_splits"], bias["splits"]) == (6.0, 6.17, pytest.approx(2**0.5), 2)
     assert (bias["low_95"], bias["high_95"]) == (5.0, 7.0)
