@@ -8,7 +8,7 @@ nothing that a trial measures, or what the trials are compared on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from orchestrator.artifacts.artifact import Json
@@ -57,6 +57,17 @@ def is_whole(annotation: object) -> bool:
     """Whether a setting of that type takes whole numbers only."""
     options = getattr(annotation, "__args__", (annotation,))
     return int in options and float not in options
+
+
+def with_settings(
+    source: YamlSource, settings: Mapping[str, Json], origin: str = "the outcome of the search"
+) -> YamlSource:
+    """The file with values for some settings, and no search."""
+    chosen = source.copy()
+    chosen.data.pop("search", None)
+    for name, value in settings.items():
+        Setting.parse(name).put(chosen, value, origin)
+    return chosen
 
 
 def combinations(search: Search) -> list[dict[str, Json]] | None:

@@ -14,6 +14,7 @@ from orchestrator.artifacts.making import make
 from orchestrator.config.loading import expand, load
 from orchestrator.execution import search
 from orchestrator.execution.measured import Episode, _selected, write_run
+from orchestrator.execution.search_trial import FoldTraining, TrialTask, folds
 from orchestrator.execution.trainings import placement
 from orchestrator.planning.plan import Plan, build
 from results.result_store import ResultStore
@@ -73,12 +74,12 @@ def test_a_search_is_judged_by_successes_not_by_what_hovering_earns(tiny: Callab
     }
     source = load(tiny(**changes))
     experiment = search.check_point(source)
-    (fold,) = search.folds(experiment, experiment.search)
+    (fold,) = folds(experiment, experiment.search)
     store = Store(str(tmp_path / "runs"))
     for artifact in search.shared_inputs(experiment, experiment.search):
         make(store, artifact)
-    task = search.TrialTask(source, str(tmp_path / "runs"), "study", threads=1, gpu=0.0, switch=None)  # nobody asks it
-    found = search.FoldTraining(store, task, fold, episodes=2, stop=lambda: False)
+    task = TrialTask(source, str(tmp_path / "runs"), "study", threads=1, gpu=0.0, switch=None)  # nobody asks it
+    found = FoldTraining(store, task, fold, episodes=2, stop=lambda: False)
     assert found.value(1) == 0.0, "hardly trained, it never succeeds, though every step earns something"
 
 

@@ -13,9 +13,10 @@ from hypogen.benchmarks import get_benchmark
 from orchestrator.artifacts.artifact import specs_at
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.config.loading import expand, load
-from orchestrator.config.search_space import distributions
+from orchestrator.config.search_space import distributions, with_settings
 from orchestrator.exceptions import ConfigError
 from orchestrator.execution import search
+from orchestrator.execution.search_trial import folds, rung_epochs
 from orchestrator.planning.plan import build
 from results.result_store import ResultStore
 from tests.helpers.experiments import Killed, sweep
@@ -35,7 +36,7 @@ def test_trials_are_judged_on_training_specs_that_they_do_not_train_on(tiny: Cal
     experiment = search.check_point(load(tiny(**CHANGES)))
     benchmark = get_benchmark("cheetah-speed")
     split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), 0)
-    (fold,) = search.folds(experiment, experiment.search)
+    (fold,) = folds(experiment, experiment.search)
     assert fold.validation and fold.train
     assert tuple(sorted(fold.train + fold.validation)) == specs_at(benchmark, split.train)
     assert not [spec for spec in fold.train + fold.validation if spec in specs_at(benchmark, split.test)]
@@ -46,7 +47,7 @@ def test_a_few_shot_method_gets_demonstrations_of_the_specs_it_is_judged_on(tiny
     for method, extra in (("cond_policy", False), ("pearl", True)):
         chosen = {**changes, "methods": [method], "search": {**SEARCH, "method": method}}
         experiment = search.check_point(load(tiny(**chosen)))
-        (fold,) = search.folds(experiment, experiment.search)
+        (fold,) = folds(experiment, experiment.search)
         seen = [spec for shown in fold.demonstrations for spec in shown.specs]
         assert all(spec in seen for spec in fold.train)
         assert all(spec in seen for spec in fold.validation) == extra
@@ -67,8 +68,8 @@ def test_a_space_that_reaches_beyond_what_is_valid_is_refused_with_its_line(tiny
 
 
 def test_rungs_grow_by_the_reduction() -> None:
-    assert search.rung_epochs(90, 3, 3.0) == [10, 30, 90]
-    assert search.rung_epochs(2, 5, 3.0) == [1, 2]
+    assert rung_epochs(90, 3, 3.0) == [10, 30, 90]
+    assert rung_epochs(2, 5, 3.0) == [1, 2]
 
 
 def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
@@ -82,6 +83,7 @@ def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
     assert len(kept) >= 2
     done = sweep(path, "--storage", storage, "--address", "local")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"search: trial {SEARCH['trials']} of {SEARCH['trials']}: " in done.stdout
     store = Store(str(storage))
     (key,) = store.keys("study")
     trials = json.loads((store.folder("study", key) / "trials.json").read_text())
@@ -110,7 +112,7 @@ def test_a_search_that_is_stopped_ends_quietly_and_keeps_its_checkpoints(
 
 
 def test_the_outcome_is_the_experiment_without_a_search(tiny: Callable[..., Path]) -> None:
-    found = search.with_settings(load(tiny(**CHANGES)), {"training.learning_rate": 3e-4, "policy.hidden_dim": 8})
+    found = with_settings(load(tiny(**CHANGES)), {"training.learning_rate": 3e-4, "policy.hidden_dim": 8})
     experiment = search.check_point(found)
     assert experiment.search is None and experiment.training.learning_rate == 3e-4
     assert build(expand(found)).runs
