@@ -32,7 +32,8 @@ def fitted(grid: Grid, width: int = WIDTH) -> Grid:
     A note names those. A table whose other columns alone are wider stays so.
     """
     left_out: list[str] = []
-    candidates = [name for name in _GIVE_WAY if name in grid.columns]
+    asked_for = {"difference"} if "mean_a" in grid.columns else set()  # it is what a comparison is about
+    candidates = [name for name in _GIVE_WAY if name in grid.columns and name not in asked_for]
     narrow = _with_settings_wrapped(grid, width)
     while _width(narrow) > width and candidates:
         left_out.append(candidates.pop(0))

@@ -123,6 +123,11 @@ def _telling(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], li
             hidden.add(name)
             common = {value for experts, generators in found for value in generators or experts}
             shared += [f"{name} {value}" for value in common if value is not None and name != "expert"]
+    for side in ("a", "b"):
+        settings = [row.get(f"settings_{side}") for row in rows]
+        if len(settings) > 1 and settings[0] and all(found == settings[0] for found in settings):
+            hidden.add(f"settings_{side}")
+            shared += [f"{side}'s {name} {value}" for name, value in settings[0].items()]
     if not any(row.get("headroom_unclear") is not None for row in rows):
         hidden.update(_HEADROOM)
     hidden |= {name for name in _ONLY_WHERE_THERE if not any(_is_there(row.get(name)) for row in rows)}

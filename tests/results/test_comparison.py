@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from results.catalogue import compare
+from results.fitting import fitted
 from results.formats import formatted
 from results.problems import ResultsError
 from tests.helpers.result_rows import asked, episode_rows, expert_row, fill, run_row
@@ -79,6 +80,22 @@ def test_the_noise_on_the_specs_belongs_to_the_training(store):
     (row,) = compared(store, own_training=True)
     noises = [row[side]["training.spec_noise"] for side in ("settings_a", "settings_b")]
     assert (row["difference"], noises) == (1.0, ["0.1", "0.2"])
+
+
+def test_a_line_of_a_comparison_has_its_difference_and_what_all_rows_share_stands_above(store):
+    runs, episodes = [], []
+    for benchmark in ("cheetah-speed", "walker-speed"):
+        for method, noise in (("hypogen", 0.1), ("hyperzero", 0.2)):
+            environment, context = benchmark.split("-")
+            of = {"benchmark": benchmark, "environment": environment, "context": context}
+            runs.append(run_row(run := benchmark + method, method, settings={"training.spec_noise": noise}, **of))
+            episodes += episode_rows(run, 0, [10.0 * noise, 20.0 * noise])
+    fill(store, runs, episodes)
+    grid = compare("hypogen", "hyperzero", store, own_training=True)
+    assert not {"settings_a", "settings_b"} & set(grid.columns)
+    assert any("a's training.spec_noise 0.1, b's training.spec_noise 0.2" in note for note in grid.notes)
+    fewest = fitted(grid, width=60)
+    assert {"mean_a", "mean_b", "difference"} <= set(fewest.columns) and "ratio" not in fewest.columns
 
 
 @pytest.mark.parametrize("changes", [{"expert": "expert-2"}, {"seed": 1}, {"settings": {"policy.layers": 3}}])
