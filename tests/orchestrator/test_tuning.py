@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,59 +13,80 @@ import yaml
 from hypogen.generators import GENERATORS
 from orchestrator.artifacts.integrity import damage, opened
 from orchestrator.artifacts.study_artifact import Outcome, best_of
+from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import expand, load
 from orchestrator.config.search_space import combinations
 from orchestrator.execution.search import check_point, study_of
 from tests.helpers.experiments import ROOT
 
-TUNING = ROOT / "experiments" / "tuning.yaml"
-OUTCOMES = ROOT / "results" / "published" / "tuning"
 METHODS = sorted(set(GENERATORS) - {"blind"})  # which has nothing to set
 REPORTED = {0, 1, 2, 3, 4}
 """Split seeds of tables."""
 
 
-def test_every_method_has_a_search_of_the_same_size() -> None:
-    profiles = yaml.safe_load(TUNING.read_text())["profiles"]
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """A file of searches, the table whose profile `laptop` takes their outcomes, and the size of each search."""
+
+    searches: str
+    table: str
+    trials: int
+    settings: int
+
+    def search(self, method: str) -> Experiment:
+        return check_point(load(ROOT / "experiments" / f"{self.searches}.yaml", method))
+
+    def folder(self, method: str) -> Path:
+        """The published outcome of a method's search."""
+        return ROOT / "results" / "published" / self.searches / method
+
+    def outcome(self, method: str) -> dict[str, Any]:
+        return opened((self.folder(method) / "artifact.json").read_text())
+
+
+TRACKS = (
+    Track("tuning", "table1", trials=9, settings=2),
+    Track("tuning_maniskill", "table2", trials=4, settings=1),
+)
+EVERY = [pytest.param(track, method, id=f"{track.searches}-{method}") for track in TRACKS for method in METHODS]
+
+
+@pytest.mark.parametrize("track", TRACKS, ids=lambda track: track.searches)
+def test_every_method_has_a_search_of_the_same_size(track: Track) -> None:
+    profiles = yaml.safe_load((ROOT / "experiments" / f"{track.searches}.yaml").read_text())["profiles"]
     assert sorted(profiles) == METHODS
     for method in profiles:
-        experiment = check_point(load(TUNING, method))
-        search = experiment.search
-        assert search is not None and (search.method, search.trials, len(search.space)) == (method, 9, 2)
+        experiment = track.search(method)
+        search, size = experiment.search, (track.trials, track.settings)
+        assert search is not None and (search.method, search.trials, len(search.space)) == (method, *size)
         every = combinations(search)
         assert every is not None and len(every) == search.trials, "each is tried once"
-        assert not REPORTED & set(experiment.split.seeds)
+        assert not REPORTED & set(experiment.split.seeds) and experiment.split.kind in (None, "random")
 
 
-def outcome(method: str) -> dict[str, Any]:
-    """The manifest of a method's published study."""
-    return opened((OUTCOMES / method / "artifact.json").read_text())
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_published_outcome_is_that_of_this_search(method: str) -> None:
+@pytest.mark.parametrize(("track", "method"), EVERY)
+def test_the_published_outcome_is_that_of_this_search(track: Track, method: str) -> None:
     """Its key names the file's content and the specs that it saw; nothing in it was changed; the best trial won."""
-    study = study_of(check_point(load(TUNING, method)))
-    found = outcome(method)
+    study, found, folder = study_of(track.search(method)), track.outcome(method), track.folder(method)
     assert found["key"] == study.key and found["payload"] == json.loads(json.dumps(study.content))
-    assert damage(OUTCOMES / method) is None
-    trials = [Outcome(**trial) for trial in json.loads((OUTCOMES / method / "trials.json").read_text())]
+    assert damage(folder) is None
+    trials = [Outcome(**trial) for trial in json.loads((folder / "trials.json").read_text())]
     tried = {json.dumps(trial.settings, sort_keys=True) for trial in trials}
-    assert len(trials) == len(tried) == 9
-    assert found["summary"] == {"best": best_of(trials).settings, "value": best_of(trials).value, "trials": 9}
+    assert len(trials) == len(tried) == track.trials
+    best = best_of(trials)
+    assert found["summary"] == {"best": best.settings, "value": best.value, "trials": track.trials}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_laptop_track_takes_what_the_search_chose_and_changes_nothing_else(method: str) -> None:
-    searched = check_point(load(TUNING, method))
-    for case in expand(load(ROOT / "experiments" / "table1.yaml", "laptop")):
-        assert set(case.experiment.split.seeds) <= REPORTED
+@pytest.mark.parametrize(("track", "method"), EVERY)
+def test_the_laptop_track_takes_what_the_search_chose_and_changes_nothing_else(track: Track, method: str) -> None:
+    searched = track.search(method)
+    best = track.outcome(method)["summary"]["best"]
+    trained = {name.split(".")[2]: value for name, value in best.items() if ".training." in name}
+    inner = {name.split(".")[1]: value for name, value in best.items() if ".training." not in name}
+    base, base_settings = dataclasses.asdict(searched.training_of(method)), searched.methods[method].settings
+    for case in expand(load(ROOT / "experiments" / f"{track.table}.yaml", "laptop")):
         chosen = case.experiment
-        training, settings = dataclasses.asdict(chosen.training_of(method)), chosen.methods[method].settings
-        base, base_settings = dataclasses.asdict(searched.training_of(method)), searched.methods[method].settings
-        best = outcome(method)["summary"]["best"]
-        trained = {name.split(".")[2]: value for name, value in best.items() if ".training." in name}
-        inner = {name.split(".")[1]: value for name, value in best.items() if ".training." not in name}
-        assert settings == dataclasses.replace(base_settings, **inner)
-        assert {**training, "seed": 0} == {**base, **trained}
+        assert set(chosen.split.seeds) <= REPORTED
+        assert chosen.methods[method].settings == dataclasses.replace(base_settings, **inner)
+        assert {**dataclasses.asdict(chosen.training_of(method)), "seed": 0} == {**base, **trained}
         assert chosen.demonstrations == searched.demonstrations and chosen.experts == searched.experts
