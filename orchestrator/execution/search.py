@@ -181,6 +181,7 @@ def _tune(
         scheduler=scheduler,
         num_samples=wanted_trials(search) - len(before),
         max_concurrent_trials=session.most or None,
+        reuse_actors=True,
     )
     trainable = tune.with_resources(tune.with_parameters(search_trial, task=task), placement(request))
     return run_tune(session.store, f"search-{task.study}", trainable, config, keeper, deaths=DEATHS)
