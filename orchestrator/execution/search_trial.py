@@ -116,7 +116,7 @@ class TrialTask:
 
 
 def search_trial(config: dict[str, Json], task: TrialTask) -> None:
-    """A Tune trial: train every fold up to each rung, report the mean return on the held-out specs there."""
+    """A Tune trial: train every fold up to each rung, report the mean score on the held-out specs there."""
     try:
         persistently(lambda: _try_settings(config, task), tune.get_context().get_trial_id(), derive_seed(task.study))
     except Stopped:
