@@ -91,8 +91,9 @@ class EvaluationChoice(Section):
     """Number of episodes per spec (default: the paper's for the benchmark), and the specs that are rolled out.
 
     ``during_training_every``: epochs between two further policies that are rolled out, for return against epoch.
-    ``selection: best_test`` evaluates, of all these policies and the final one, the policy with the best mean score (return; on ManiSkill successes)
-    *on the test specs*. It serves only to compare with the authors, who do the same, and every row is marked with it.
+    ``selection: best_test`` evaluates, of all these policies and the final one, the policy with the best mean return
+    *on the test specs* (on ManiSkill: the most successes). It serves only to compare with the authors, who do the same,
+    and every row is marked with it.
     """
 
     episodes: int | None = Field(default=None, ge=1)
