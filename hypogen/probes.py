@@ -38,8 +38,8 @@ Start = Sequence[Tensor]
 def update_losses(generator: HyPoGen, demonstrations: Demonstrations, starts: Sequence[Start] | None = None) -> Tensor:
     """Action loss [K + 1, S] of each spec's policy after k = 0..K updates: MSE over its samples and action coordinates.
 
-    From the learned theta^0 (table 4), or from `starts`, which the specs take in turn: a mean over specs is also one
-    over starts. Computed for one spec at a time, so that memory does not grow with the number of specs.
+    From the learned theta^0 (table 4), or from `starts`, which the specs take in turn: a mean over many specs is
+    nearly one over starts as well. Computed for one spec at a time, so that memory does not grow with their number.
     """
     observations, actions = (tensor.flatten(1, 2) for tensor in (demonstrations.observations, demonstrations.actions))
     rows = []

@@ -2,7 +2,7 @@
 -- Paired by split and spec under the same conditions: the same experts, split, training and checkpoint, and the same value of
 -- every setting that both methods have. Settings that only one has may take any value; experts have no training.
 -- With their own training, each method may have been trained by other settings than the other one: for so many epochs, at
--- such a rate; what they differ in stands in settings_a and settings_b.
+-- such a rate; what they differ in stands in settings_a and settings_b, or, where all rows share it, under Conditions.
 -- ManiSkill is compared by success (%), MuJoCo by return, any other benchmark by its own score.
 WITH measured AS (
     SELECT *, 'return' AS metric FROM scores($experiment, measure := 'return') WHERE headline(benchmark) = 'return'

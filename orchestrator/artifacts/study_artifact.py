@@ -25,7 +25,7 @@ class Outcome:
     """A trial that ended.
 
     Attributes:
-        value: Mean return on the held-out specs.
+        value: Mean score on the held-out specs: their return, on ManiSkill the share of successes.
         epochs: Epochs that it was trained for.
         complete: Whether these were all of them.
     """
@@ -82,4 +82,5 @@ class StudyArtifact:
 
 def best_of(outcomes: list[Outcome]) -> Outcome:
     """The best of the complete trials; of all, where none was trained to the end."""
-    return max([outcome for outcome in outcomes if outcome.complete] or outcomes, key=lambda outcome: outcome.value)
+    ended = [outcome for outcome in outcomes if outcome.complete] or outcomes
+    return max(ended, key=lambda outcome: round(outcome.value, 9))  # the last bit of a mean decides nothing

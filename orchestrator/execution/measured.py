@@ -60,8 +60,8 @@ def _selected(run: Run, candidates: Mapping[int, list[Episode]]) -> int:
     """The epoch whose policy counts: the last, or with ``best_test`` the first of those with the best test score."""
     if run.selection == "final":
         return max(candidates)
-    score = run.benchmark.simulator.score
-    return max(candidates, key=lambda epoch: float(np.mean(test_means(candidates[epoch], score))))
+    measures = (run.benchmark.simulator.score, "return")  # of as many successes, the higher return
+    return max(candidates, key=lambda epoch: [float(np.mean(test_means(candidates[epoch], m))) for m in measures])
 
 
 def test_means(episodes: Iterable[Episode], measure: str = "return") -> list[float]:

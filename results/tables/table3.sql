@@ -18,4 +18,4 @@ joined AS (
     FROM ours FULL JOIN theirs USING (benchmark, method, metric, setting)
 )
 SELECT * EXCLUDE (cells), cells.* EXCLUDE (std_episodes, std_specs, paper_std, failed, specs, episodes) FROM joined
-ORDER BY benchmark, place(method), metric, setting DESC, COLUMNS(*)
+ORDER BY benchmark, place(method), metric, try_cast(setting AS BIGINT), setting DESC, COLUMNS(*)

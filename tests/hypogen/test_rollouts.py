@@ -7,8 +7,8 @@ import torch
 
 from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.policy import Policy
-from hypogen.rollouts import FailureRule, rollout
-from hypogen.simulators import MANISKILL
+from hypogen.rollouts import Episodes, FailureRule, rollout
+from hypogen.simulators import MANISKILL, MUJOCO
 
 SPECS = np.array([[-3.0], [8.0]])
 SEEDS = np.array([[5, 6], [7, 5]])
@@ -85,6 +85,11 @@ def test_failure_is_fifty_low_rewards_in_a_row() -> None:
 def test_wrong_shapes_are_refused(specs: np.ndarray, policies: int, seeds: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"specs|seeds"):
         rollout("finger-speed", specs, random_policy(policies, 9, 2), seeds)
+
+
+def test_a_benchmark_is_judged_by_its_simulators_measure() -> None:
+    episodes = Episodes(np.array([[150.0, 20.0, 130.0]]), np.array([[200, 30, 200]]), np.array([[True, False, True]]))
+    assert episodes.mean_score(MUJOCO) == 100.0 and episodes.mean_score(MANISKILL) == pytest.approx(1 / 3)
 
 
 def test_maniskill_episodes_end_at_success_or_after_200_steps() -> None:
