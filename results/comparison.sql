@@ -5,9 +5,7 @@
 -- such a rate; what they differ in stands in settings_a and settings_b, or, where all rows share it, under Conditions.
 -- ManiSkill is compared by success (%), MuJoCo by return, any other benchmark by its own score.
 WITH measured AS (
-    SELECT *, 'return' AS metric FROM scores($experiment, measure := 'return') WHERE headline(benchmark) = 'return'
-    UNION ALL
-    SELECT *, 'success' AS metric FROM scores($experiment, measure := 'success') WHERE headline(benchmark) = 'success'
+    SELECT *, headline(benchmark) AS metric FROM scores($experiment)
 ),
 sides AS (
     SELECT * REPLACE (CASE WHEN $own_training AND epochs IS NOT NULL THEN map_concat(settings, MAP {

@@ -34,8 +34,9 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 );
 
 -- One row per run, split and spec, over the runs of experiment `name` (NULL: all runs).
---   measure           what an episode counts as: 'return'; 'success' (%); 'steps' until success, 200 where it fails. With
---                     '_std', the deviation over a spec's episodes takes the place of their mean
+--   measure           what an episode counts as: 'return'; 'success' (%); 'steps' until success, 200 where it fails;
+--                     'headline', the one by which its benchmark is judged. With '_std', the deviation over a spec's
+--                     episodes takes the place of their mean
 --   part              of which specs: 'test', those of them 'in' or 'out' of distribution, or 'train'
 --   succeeded         whether only successful episodes count
 --   score             what `summarise` takes: split, mean and deviation of the measure over the spec's episodes (NULL where
@@ -47,7 +48,7 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 -- from it, once per split, labelled as there. Experiments may share experts: of expert runs that were rolled out alike, one
 -- counts, and only if it was rolled out on all of the split's specs, as often as the generators were. An expert that no
 -- generator here learned from keeps its own test specs.
-CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
+CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
     WITH chosen AS (FROM chosen_runs(name)),
     asked_for AS (
         SELECT chosen.*, spec_index, in_distribution
@@ -89,14 +90,22 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
         SELECT * EXCLUDE (specs, entry), entry.spec AS spec_index, entry.inside AS in_distribution
         FROM (SELECT *, unnest(specs) AS entry FROM on_splits)
     ),
+    judged AS (
+        SELECT *, CASE
+                WHEN measure <> 'headline' THEN replace(measure, '_std', '')
+                WHEN run IN (SELECT run FROM chosen WHERE headline(benchmark) = 'success') THEN 'success'
+                ELSE 'return'
+            END AS counted
+        FROM episodes
+    ),
     measured AS (
         SELECT *, CASE WHEN success OR NOT succeeded THEN
-            CASE replace(measure, '_std', '')
+            CASE counted
                 WHEN 'return' THEN "return"
                 WHEN 'success' THEN 100.0 * success::INT
                 WHEN 'steps' THEN CASE WHEN success THEN length ELSE 200 END
             END::DOUBLE END AS outcome
-        FROM episodes
+        FROM judged
     ),
     rolled_out AS (
         SELECT run, spec_index, avg(outcome ORDER BY episode) AS mean, stddev_samp(outcome ORDER BY episode) AS deviation,
@@ -116,7 +125,7 @@ CREATE MACRO scores(name, measure := 'return', part := 'test', succeeded := fals
 -- `scores`, each with its `pair`: what `headroom` takes, the score between that of the nearest training spec's expert and that
 -- of the spec's own. NULL where one of the two was not rolled out alike: same experts, split, spec and number of episodes.
 -- Where `nearest` ran in several forms, the first by its settings counts. Steps are negated, since fewer are better.
-CREATE MACRO paired_scores(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
+CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
     WITH measured AS MATERIALIZED (
         SELECT *, rollout_conditions(settings) AS conditions,
             CASE WHEN starts_with(measure, 'steps') THEN -score.mean ELSE score.mean END AS worth
@@ -152,7 +161,7 @@ CREATE MACRO paired_scores(name, measure := 'return', part := 'test', succeeded 
 
 -- One row per set of scores that may be averaged, with its `summary`, its headroom (`room`, NULL unless all scores have a
 -- pair), and how many of all its episodes failed (%).
-CREATE MACRO summaries(name, measure := 'return', part := 'test', succeeded := false) AS TABLE (
+CREATE MACRO summaries(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
     SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score, pair),
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
         headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room,
@@ -219,7 +228,7 @@ CREATE MACRO compared_sweep(name, of_table, setting) AS TABLE (
         FROM printed(of_table, 'return') AS theirs
     ),
     ours AS (SELECT * REPLACE (value::DOUBLE AS value) FROM swept(name, setting))
-    SELECT benchmark, value, method, coalesce(few_shot, adapts(method)) AS few_shot,
+    SELECT benchmark, headline(benchmark) AS metric, value, method, coalesce(few_shot, adapts(method)) AS few_shot,
         ours.* EXCLUDE (benchmark, value, method, few_shot, parameters, summary, room, failed),
         beside(summary, paper, paper_std, failed, room) AS cells
     FROM ours FULL JOIN theirs USING (benchmark, method, value)
@@ -286,16 +295,10 @@ CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
 -- `summary` and headroom (`room`), its share of the experts' own mean, its rank among all rows that were measured on the
 -- same splits and specs, and what one of its trainings took.
 CREATE MACRO standings(name) AS TABLE (
-    WITH measured AS (
-        SELECT *, 'return' AS metric FROM paired_scores(name) WHERE headline(benchmark) = 'return'
-        UNION ALL
-        SELECT *, 'success' AS metric FROM paired_scores(name, measure := 'success')
-        WHERE headline(benchmark) = 'success'
-    ),
-    rows AS (
-        SELECT *, rollout_conditions(settings) AS conditions,
+    WITH rows AS (
+        SELECT *, headline(benchmark) AS metric, rollout_conditions(settings) AS conditions,
             [method, epochs::VARCHAR, batch_size::VARCHAR, learning_rate::VARCHAR, selection, settings::VARCHAR]::VARCHAR AS rival
-        FROM measured
+        FROM paired_scores(name)
     ),
     costs AS (
         SELECT run, seconds, device

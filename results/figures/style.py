@@ -127,7 +127,8 @@ def one_kind(store: ResultStore, experiment: str | None, condition: str) -> pd.D
 def our_means(store: ResultStore, experiment: str | None) -> dict[tuple[str, str], float]:
     """Table 1 as measured: mean return on the test specs by benchmark and method."""
     rows = store.frame(
-        "SELECT benchmark, method, summary.mean AS mean FROM summaries($experiment)", experiment=experiment
+        "SELECT benchmark, method, summary.mean AS mean FROM summaries($experiment, measure := 'return')",
+        experiment=experiment,
     )
     return {(row.benchmark, row.method): row.mean for row in rows.itertuples()}
 

@@ -1,4 +1,5 @@
--- Return on test specs: every cell of an experiment's grid, whatever it varies
+-- Score on test specs: every cell of an experiment's grid, whatever it varies
+-- Success (%) on benchmarks that are judged by it, return on the others.
 -- Of an experiment, or of all experiments. The seed of a split is no part of a cell: splits are averaged.
 WITH cells AS (
     SELECT experiment, run, without_seeds(any_value(cell)::JSON::MAP(VARCHAR, VARCHAR)) AS cell, min(position) AS position
@@ -15,7 +16,7 @@ grouped AS (
     FROM cells JOIN paired_scores($experiment) USING (run)
     GROUP BY ALL
 )
-SELECT experiment, benchmark, method, few_shot, cell,
+SELECT experiment, benchmark, headline(benchmark) AS metric, method, few_shot, cell,
     * EXCLUDE (experiment, benchmark, method, few_shot, cell, position, summary, room),
     summary.mean, room.*, summary.* EXCLUDE (mean)
 FROM grouped

@@ -4,17 +4,11 @@
 -- and the 95 % interval of expert - nearest is above 0; else 'no'.
 -- best: of all trained methods that see no demonstrations of the test specs, in all their settings, the one with the greatest
 -- headroom, on the splits on which it was rolled out. It is chosen on these test specs: the more rows, the luckier.
-WITH measured AS (
-    SELECT *, 'return' AS metric FROM paired_scores($experiment) WHERE headline(benchmark) = 'return'
-    UNION ALL
-    SELECT *, 'success' AS metric FROM paired_scores($experiment, measure := 'success')
-    WHERE headline(benchmark) = 'success'
-),
-paired AS (
-    SELECT benchmark, metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed,
+WITH paired AS (
+    SELECT benchmark, headline(benchmark) AS metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed,
         rollout_conditions(settings) AS conditions,
         method, few_shot, epochs, batch_size, learning_rate, selection, settings, split, spec_index, run, score, pair
-    FROM measured
+    FROM paired_scores($experiment)
 ),
 lookups AS (
     SELECT DISTINCT benchmark, metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed, conditions,

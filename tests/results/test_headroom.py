@@ -245,6 +245,19 @@ def test_fewer_steps_are_better_and_success_counts_as_it_is(store):
     }
     (row,) = table("headroom", store)
     assert (row["experts"], row["nearest"], row["share"], row["best_mean"]) == (100.0, 50.0, 0.5, 75.0)
+    store.write("experiments", "cube", [asked("cube", run, place) for place, run in enumerate(("e", "n", "a"))])
+    for name in ("main", "ablation"):
+        rows = {row["method"]: (row["mean"], row["headroom"]) for row in table(name, store, experiment="cube")}
+        assert rows == {"expert": (100.0, 1.0), "nearest": (50.0, 0.0), "hypogen": (75.0, 0.5)}, name
+
+
+@pytest.mark.parametrize("name", ["main", "ablation", "leaderboard"])
+def test_each_benchmark_counts_by_its_own_score_and_the_table_names_it(store, name):
+    runs = [run_row("cube", **CUBE), run_row("cheetah")]
+    episodes = [row for run in runs for row in episode_rows(run["run"], 0, [300.0, 500.0])]
+    fill(store, runs, episodes, [asked("both", run["run"], place) for place, run in enumerate(runs)])
+    found = {row["benchmark"]: (row["metric"], row["mean"]) for row in table(name, store, experiment="both")}
+    assert found == {CUBE["benchmark"]: ("success", 100.0), "cheetah-speed": ("return", 400.0)}
 
 
 def test_the_table_of_headroom_has_a_row_per_benchmark(store):

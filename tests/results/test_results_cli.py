@@ -106,7 +106,7 @@ def test_storage_from_the_environment_or_under_this_folder(storage, tmp_path, mo
 def test_tables_lists_names_titles_and_columns():
     output = call("tables").output
     assert re.search(r"^table20 +Table 20: number K of hypernet blocks", output, re.MULTILINE)
-    assert re.search(r"^main +Return on test specs", output, re.MULTILINE)
+    assert re.search(r"^main +Score on test specs", output, re.MULTILINE)
     assert "  episodes: run, spec_index, spec, role" in output
 
 

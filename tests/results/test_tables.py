@@ -52,7 +52,8 @@ def quickstart(store):
 
 
 GOLDEN_MAIN = """\
-Return on test specs: every method on every benchmark, experiment quickstart
+Score on test specs: every method on every benchmark, experiment quickstart
+Success (%) on benchmarks that are judged by it, return on the others.
 Of an experiment, or of all runs; runs that differ in more than the seed of their split stand in rows of their own.
 The expert is measured on the same test specs, split by split, as the generators that learned from it.
 Conditions: expert_recipe laptop, split_kind random, train_specs 1, test_specs 2, epochs 10, batch_size 512, \
