@@ -50,9 +50,33 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 -- generator here learned from keeps its own test specs.
 CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
     WITH chosen AS (FROM chosen_runs(name)),
+    judged AS (
+        SELECT *, CASE
+                WHEN measure <> 'headline' THEN replace(measure, '_std', '')
+                WHEN run IN (SELECT run FROM chosen WHERE headline(benchmark) = 'success') THEN 'success'
+                ELSE 'return'
+            END AS counted
+        FROM episodes
+    ),
+    measured AS (
+        SELECT *, CASE WHEN success OR NOT succeeded THEN
+            CASE counted
+                WHEN 'return' THEN "return"
+                WHEN 'success' THEN 100.0 * success::INT
+                WHEN 'steps' THEN CASE WHEN success THEN length ELSE 200 END
+            END::DOUBLE END AS outcome
+        FROM judged
+    ),
+    rolled_out AS MATERIALIZED (
+        SELECT run, spec_index, role, in_distribution,
+            list(outcome ORDER BY episode) FILTER (outcome IS NOT NULL) AS outcomes,
+            avg(success::INT) AS success, avg(failed::INT) AS failed, avg(length) AS length
+        FROM measured
+        GROUP BY run, spec_index, role, in_distribution
+    ),
     asked_for AS (
         SELECT chosen.*, spec_index, in_distribution
-        FROM chosen JOIN (SELECT DISTINCT run, spec_index, in_distribution, role FROM episodes) USING (run)
+        FROM chosen JOIN rolled_out USING (run)
         WHERE CASE part WHEN 'in' THEN role = 'test' AND in_distribution
             WHEN 'out' THEN role = 'test' AND NOT in_distribution ELSE role = part END
     ),
@@ -64,8 +88,8 @@ CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := fa
         GROUP BY ALL
     ),
     experts AS (
-        SELECT chosen.*, list(DISTINCT spec_index) AS covered
-        FROM chosen JOIN episodes USING (run)
+        SELECT chosen.*, list(spec_index) AS covered
+        FROM chosen JOIN rolled_out USING (run)
         WHERE method = 'expert'
         GROUP BY ALL
     ),
@@ -89,35 +113,13 @@ CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := fa
         UNION ALL BY NAME
         SELECT * EXCLUDE (specs, entry), entry.spec AS spec_index, entry.inside AS in_distribution
         FROM (SELECT *, unnest(specs) AS entry FROM on_splits)
-    ),
-    judged AS (
-        SELECT *, CASE
-                WHEN measure <> 'headline' THEN replace(measure, '_std', '')
-                WHEN run IN (SELECT run FROM chosen WHERE headline(benchmark) = 'success') THEN 'success'
-                ELSE 'return'
-            END AS counted
-        FROM episodes
-    ),
-    measured AS (
-        SELECT *, CASE WHEN success OR NOT succeeded THEN
-            CASE counted
-                WHEN 'return' THEN "return"
-                WHEN 'success' THEN 100.0 * success::INT
-                WHEN 'steps' THEN CASE WHEN success THEN length ELSE 200 END
-            END::DOUBLE END AS outcome
-        FROM judged
-    ),
-    rolled_out AS (
-        SELECT run, spec_index, avg(outcome ORDER BY episode) AS mean, stddev_samp(outcome ORDER BY episode) AS deviation,
-            count(outcome) AS episodes, list(outcome ORDER BY episode) FILTER (outcome IS NOT NULL) AS outcomes,
-            avg(success::INT) AS success, avg(failed::INT) AS failed, avg(length) AS length
-        FROM measured
-        GROUP BY run, spec_index
     )
     SELECT asked.* EXCLUDE (in_distribution), outcomes, success, failed, length,
         {
-            split: split, run: run, spec: spec_index::VARCHAR, mean: CASE WHEN ends_with(measure, '_std') THEN deviation ELSE mean END, deviation: deviation,
-            episodes: episodes, in_distribution: in_distribution
+            split: split, run: run, spec: spec_index::VARCHAR,
+            mean: CASE WHEN ends_with(measure, '_std') THEN list_stddev_samp(outcomes) ELSE list_avg(outcomes) END,
+            deviation: list_stddev_samp(outcomes), episodes: coalesce(len(outcomes), 0),
+            in_distribution: asked.in_distribution
         } AS score
     FROM asked JOIN rolled_out USING (run, spec_index)
 );

@@ -165,7 +165,7 @@ class ResultStore:
     def connect(self, experiment: str | None = None) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can only read: the store's tables, the paper's numbers, and the macros.
 
-        With an `experiment`, only what its runs measured is there, and read, however much there is of others.
+        With an `experiment`, only what its runs measured is there, read once, however much there is of others.
         `methods` and `benchmarks` are views, which describe every name in `runs` and in the paper. Use the connection
         as a context manager, or close it. It sees the files that were there when it was made.
         """
@@ -283,12 +283,23 @@ def _encode(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _measured_by(experiment: str, stored: Mapping[str, ds.Dataset | pa.Table]) -> dict[str, ds.Dataset]:
+def _measured_by(experiment: str, stored: Mapping[str, ds.Dataset | pa.Table]) -> dict[str, pa.Table]:
     """What the runs of an experiment measured, of the tables that hold it."""
     asked = stored["experiments"]
     if isinstance(asked, pa.Table):  # none at all
         return {}
-    runs = asked.to_table(columns=["run"], filter=ds.field("experiment") == experiment).column("run").combine_chunks()
+    runs = asked.to_table(columns=["run"], filter=ds.field("experiment") == experiment).column("run").cast(pa.string())
     measured = {name: stored[name] for name in ("episodes", "curves", "trajectories")}
-    of_runs = ds.field("run").isin(runs)
-    return {name: rows.filter(of_runs) for name, rows in measured.items() if isinstance(rows, ds.Dataset)}
+    return {name: _of_runs(rows, runs) for name, rows in measured.items() if isinstance(rows, ds.Dataset)}
+
+
+def _of_runs(rows: ds.FileSystemDataset, runs: pa.ChunkedArray) -> pa.Table:
+    """The rows of some runs. Of files without any of them, which are most, only the names of the runs are read."""
+    wanted = set(runs.to_pylist())
+
+    def has_some(fragment: ds.Fragment) -> bool:
+        names = fragment.to_table(columns=["run"]).column("run").chunks
+        return any(not wanted.isdisjoint(chunk.dictionary.to_pylist()) for chunk in names)
+
+    found = ds.FileSystemDataset(list(filter(has_some, rows.get_fragments())), rows.schema, rows.format)
+    return found.to_table(filter=ds.field("run").isin(runs.combine_chunks()))

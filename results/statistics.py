@@ -144,10 +144,9 @@ def headroom(pairs: Sequence[Mapping[str, Any]]) -> Headroom:
     )
     strata = _numbers([pair["split"] for pair in known])
     gained, lead = _resampled_means(_cells(known, ("run",), np.stack([method - nearest, expert - nearest], axis=-1))).T
-    if not len(lead) or np.quantile(lead, 0.025) <= 0:
-        return Headroom(headroom=None, headroom_low_95=None, headroom_high_95=None, headroom_unclear=True)
     mean_gained, mean_lead = (stratified_mean(side - nearest, strata) for side in (method, expert))
-    assert mean_gained is not None and mean_lead is not None
+    if not len(lead) or mean_gained is None or mean_lead is None or min(mean_lead, np.quantile(lead, 0.025)) <= 0:
+        return Headroom(headroom=None, headroom_low_95=None, headroom_high_95=None, headroom_unclear=True)
     # A lead towards 0 sends the ratio to infinity; the few draws beyond it count as there.
     ratios = np.where(lead > 0, gained / np.where(lead > 0, lead, 1.0), np.copysign(np.inf, gained))
     low, high = np.quantile(ratios, [0.025, 0.975], method="inverted_cdf")
@@ -234,7 +233,8 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
     """Bootstrap means [R, K] of cells [A, B, S, K] per split: as many splits as there are, drawn again, and of each its
     runs and specs.
 
-    R is 0 where there is nothing to draw from: one value, or none.
+    R is 0 where there is nothing to draw from: one value, or none. A split of which a draw takes only runs and specs
+    that were not measured together does not count in that draw, and a draw without any split is none.
     """
     if sum(of_split[..., 0].size for of_split in cells) < 2:
         return np.empty((0, cells[0].shape[-1] if cells else 2))
@@ -244,8 +244,13 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
         there = ~np.isnan(of_split)
         means[places] = _weighted(np.where(there, of_split, 0.0), *weights)
         if not there.all():  # the mean of those that are there
-            means[places] /= _weighted(there.astype(np.float64), *weights)
-    return means.reshape(repetitions, len(cells), -1).mean(axis=1)
+            weight = _weighted(there.astype(np.float64), *weights)
+            means[places] = np.divide(means[places], weight, out=np.full_like(weight, np.nan), where=weight > 0)
+    drawn = means.reshape(repetitions, len(cells), -1)
+    if not (gaps := np.isnan(drawn)).any():
+        return drawn.mean(axis=1)
+    drawn = drawn[~gaps.all(axis=(1, 2))]
+    return np.nanmean(drawn, axis=1)
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from hypogen.benchmarks import get_benchmark
 from results.__main__ import app
+from results.catalogue import grid
 from results.result_store import ResultStore
+from results.table_files import titles
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 STORE = ResultStore(str(FOLDER / "results"))
@@ -37,6 +39,11 @@ def test_the_means_on_the_page_are_those_of_the_rows(experiment: str, table: str
         else:
             name, shown = "", f"| {row.mean:.1f} |"  # a table of an ablation names its values, not the method
         assert any(name in line and shown in line for line in page), (experiment, row)
+
+
+@pytest.mark.parametrize("table", titles())
+def test_every_table_prints(table: str) -> None:
+    assert grid(table, STORE).columns
 
 
 def test_the_experiments_on_the_page_are_those_that_are_published() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rliable import library as rly
 from rliable import metrics
 
-from results.statistics import compare, improvement, interval, ranks, summarise, t_interval
+from results.statistics import compare, headroom, improvement, interval, ranks, summarise, t_interval
 
 
 def score(split, episodes, inside=True, **more):
@@ -122,6 +122,28 @@ def test_the_interval_is_that_of_a_plain_loop_over_splits_seeds_and_specs():
     low, high = np.quantile(drawn, [0.025, 0.975])
     wide = 0.06 * (high - low)
     assert interval(cells) == (pytest.approx(low, abs=wide), pytest.approx(high, abs=wide))
+
+
+def test_seeds_that_share_no_spec_have_an_interval():
+    """Seed 0 was measured on spec a, seed 1 on spec b: a draw of seed 0 and spec b alone has no number, and is none."""
+    scores = [score(0, [1.0, 1.0], run="0", spec="a"), score(0, [5.0, 5.0], run="1", spec="b")]
+    random, drawn = np.random.default_rng(5), []
+    for _ in range(20_000):
+        seeds, specs = random.integers(2, size=2), random.integers(2, size=2)
+        there = [(1.0, 5.0)[spec] for seed in seeds for spec in specs if seed == spec]
+        drawn += [np.mean(there)] if there else []
+    found = summarise(scores)
+    assert [found["low_95"], found["high_95"]] == np.quantile(drawn, [0.025, 0.975]).tolist() == [1.0, 5.0]
+    both = [*scores, score(1, [2.0, 2.0], run="2", spec="a"), score(1, [3.0, 3.0], run="2", spec="b")]
+    low, high = summarise(both)["low_95"], summarise(both)["high_95"]
+    assert low is not None and high is not None and 1.0 <= low < high <= 5.0
+    pairs = [
+        {"split": 0, "run": row["run"], "spec": row["spec"], "method": row["mean"], "nearest": 0.0, "expert": 10.0}
+        for row in scores
+    ]
+    room = headroom(pairs)
+    assert (room["headroom"], room["headroom_low_95"], room["headroom_high_95"]) == (0.3, 0.1, 0.5)
+    assert headroom([{**pair, "expert": 0.0} for pair in pairs])["headroom_unclear"]
 
 
 def test_a_comparison_draws_the_seeds_of_each_method_on_its_own():
