@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,15 +26,21 @@ class Outcome:
     """A trial that ended.
 
     Attributes:
-        value: Mean score on the held-out specs: their return, on ManiSkill the share of successes.
-        epochs: Epochs that it was trained for.
+        value: Mean score on the held-out specs: their return, on ManiSkill the share of successes. None where the
+            training diverged.
+        epochs: Epochs that it was trained for; of one that diverged, those after which it was measured last.
         complete: Whether these were all of them.
     """
 
     settings: Settings
-    value: float
+    value: float | None
     epochs: int
     complete: bool
+
+    @property
+    def score(self) -> float:
+        """The value; below all others where there is none."""
+        return -math.inf if self.value is None else self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +88,6 @@ class StudyArtifact:
 
 
 def best_of(outcomes: list[Outcome]) -> Outcome:
-    """The best of the complete trials; of all, where none was trained to the end."""
+    """The best of the complete trials; of all that were measured, where none was trained to the end."""
     ended = [outcome for outcome in outcomes if outcome.complete] or outcomes
-    return max(ended, key=lambda outcome: round(outcome.value, 9))  # the last bit of a mean decides nothing
+    return max(ended, key=lambda outcome: round(outcome.score, 9))  # the last bit of a mean decides nothing

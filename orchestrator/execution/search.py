@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from typing import TYPE_CHECKING
 
@@ -137,8 +138,11 @@ def _trials(
         last = escape(error.splitlines()[-1] if error else "?")
         session.console.print(f"search: a trial failed and is not counted: {last}", highlight=False)
     after = _ended(workspace)
-    if not after:
-        raise SweepFailed("every trial of the search failed; the first error was:\n" + "".join(errors[:1]))
+    if all(outcome.value is None for outcome in after):
+        reason = (
+            f"the first error was:\n{errors[0]}" if errors else "their trainings diverged: try lower learning rates"
+        )
+        raise SweepFailed(f"every trial of the search failed; {reason}")
     return after
 
 
@@ -159,7 +163,7 @@ def _tune(
         tried = [outcome.settings for outcome in before]
         asked, rewards = [settings for settings in every if settings not in tried], []
     else:
-        asked, rewards = [outcome.settings for outcome in before], [outcome.value for outcome in before]
+        asked, rewards = [outcome.settings for outcome in before], [outcome.score for outcome in before]
     searcher = OptunaSearch(
         space=distributions(experiment),
         metric=METRIC,
@@ -211,15 +215,17 @@ class Keeper(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         last = trial.last_result
         if METRIC in last and not last.get("stopped"):
-            outcome = Outcome(trial.config, last[METRIC], last["epochs"], bool(last["complete"]))
+            value = last[METRIC] if math.isfinite(last[METRIC]) else None
+            outcome = Outcome(trial.config, value, last["epochs"], bool(last["complete"]))
             write_text(
                 self._workspace.folder / f"trial-{self._count:05d}.json", json.dumps(dataclasses.asdict(outcome))
             )
             self._workspace.sync()
             self._count += 1
             tried = ", ".join(f"{name}={value}" for name, value in outcome.settings.items())
-            ended = "" if outcome.complete else f", stopped after {outcome.epochs} epochs"
-            self._say(f"search: trial {self._count} of {self._wanted}: {outcome.value:.4g} by {tried}{ended}")
+            ended = "" if outcome.complete or value is None else f", stopped after {outcome.epochs} epochs"
+            shown = "diverged" if value is None else f"{value:.4g}"
+            self._say(f"search: trial {self._count} of {self._wanted}: {shown} by {tried}{ended}")
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return (Callback, ())

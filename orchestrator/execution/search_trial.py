@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 
 from hypogen import training
 from hypogen.benchmarks import Benchmark, get_benchmark
-from hypogen.errors import Stopped
+from hypogen.errors import Diverged, Stopped
 from hypogen.generators import FewShotGenerator, get_generator
 from hypogen.rollouts import rollout
 from hypogen.splits import random_split
@@ -35,7 +35,7 @@ from orchestrator.execution.switch import Switch, asking
 from orchestrator.planning.inputs import demonstrations_of, experts_of, method_of
 
 METRIC = "validation_score"
-"""What a trial reports to Tune: the mean over the folds, see FoldTraining.value."""
+"""What a trial reports to Tune: the mean over the folds, see FoldTraining.value; -inf where a training diverged."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,11 @@ def _try_settings(config: dict[str, Json], task: TrialTask) -> None:
     fits = [FoldTraining(store, task, fold, search.episodes, stop) for fold in found]
     rungs = rung_epochs(experiment.training_of(search.method).epochs, search.rungs, search.reduction)
     for rung, epochs in enumerate(rungs, start=1):
-        value = float(np.mean([fit.value(epochs) for fit in fits]))
+        try:
+            value = float(np.mean([fit.value(epochs) for fit in fits]))
+        except Diverged:
+            tune.report({METRIC: -np.inf, "epochs": ([0, *rungs])[rung - 1], "complete": False})
+            return
         tune.report({METRIC: value, "rung": rung, "epochs": epochs, "complete": rung == len(rungs)})
 
 

@@ -119,8 +119,9 @@ def test_the_outcome_is_the_experiment_without_a_search(tiny: Callable[..., Path
 
 
 SEARCHABLE = {
-    "demonstrations.noise": {"choice": [0.0, 0.3]},
+    "demonstrations.noise": {"choice": [0.3]},
     "experts.updates": {"choice": [60, 120]},
+    "training.learning_rate": {"choice": [1e-3, 1e30]},
     "split.train_fraction": {"choice": [0.8]},
 }
 
@@ -128,7 +129,7 @@ SEARCHABLE = {
 def test_whatever_is_searched_is_really_tried(tiny: Callable[..., Path], tmp_path: Path) -> None:
     """Experts, demonstrations and the size of the training set are made anew for the trials that ask for them.
 
-    There are fewer settings than trials: each is tried once.
+    There are fewer settings than trials: each is tried once. A training that diverges is a trial, too, without a value.
     """
     path, storage = tiny(**{**CHANGES, "search": {**SEARCH, "space": SEARCHABLE, "trials": 9, "rungs": 1}}), tmp_path
     done = sweep(path, "--storage", storage / "runs", "--address", "local")
@@ -137,7 +138,8 @@ def test_whatever_is_searched_is_really_tried(tiny: Callable[..., Path], tmp_pat
     (key,) = store.keys("study")
     trials = json.loads((store.folder("study", key) / "trials.json").read_text())
     assert len(trials) == 4 == len({json.dumps(trial["settings"], sort_keys=True) for trial in trials})
-    assert "failed" not in done.stdout
+    assert "failed" not in done.stdout and done.stdout.count(": diverged by ") == 2
+    assert all((trial["value"] is None) == (trial["settings"]["training.learning_rate"] > 1) for trial in trials)
     for name, part in SEARCHABLE.items():
         assert all(trial["settings"][name] in part["choice"] for trial in trials)
     tried = {trial["settings"]["experts.updates"] for trial in trials}
@@ -148,7 +150,7 @@ def test_whatever_is_searched_is_really_tried(tiny: Callable[..., Path], tmp_pat
     }
     assert noises == {trial["settings"]["demonstrations.noise"] for trial in trials}
     (best,) = ResultStore(storage / "runs" / "results").frame("SELECT settings FROM runs").settings.map(json.loads)
-    winner = max(trials, key=lambda trial: trial["value"])["settings"]
+    winner = max((t for t in trials if t["value"] is not None), key=lambda trial: trial["value"])["settings"]
     assert {name: best[name] for name in SEARCHABLE} == winner
 
 
