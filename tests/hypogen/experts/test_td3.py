@@ -84,8 +84,13 @@ def weights_after(population: PopulationTD3, updates: int, agents: list[SingleTD
             agent.update(TransitionBatch(*(part[spec] for part in batch)), noise[spec], 0.4, number)
 
 
-def test_population_update_equals_separate_agents() -> None:
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_population_update_equals_separate_agents(scale: float) -> None:
+    """With weights twice as large, actions lie near their ends, and smoothing would take them beyond."""
     population = make_population()
+    for network in (population.actor, population.target_actor):
+        network.flat.mul_(scale)
+        network.refresh()
     agents = [
         SingleTD3(
             single_mlp(population.actor.linear(), spec),
