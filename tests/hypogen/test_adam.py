@@ -65,7 +65,7 @@ def trained(
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 13, 40])
-@pytest.mark.parametrize("max_norm", [None, 0.1])
+@pytest.mark.parametrize("max_norm", [None, 0.1, 1e6])
 def test_it_is_torchs_adam(rows: int, max_norm: float | None) -> None:
     """Ranks below, at and above the kernels' 8, and above the largest (two uses of 40 rows)."""
     ours, torchs = (trained(rows, factored, torch.float64, max_norm) for factored in (True, False))

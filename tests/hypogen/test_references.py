@@ -13,6 +13,7 @@ from hypogen.experts.scripted import ScriptedPolicy
 from hypogen.policy import Policy, fold_condition
 from hypogen.references import REFERENCES, InterpolateSettings, NearestSettings, get_reference
 from hypogen.references.interpolate import neighbours
+from hypogen.references.nearest import nearest_rows
 from hypogen.rollouts import rollout
 from hypogen.splits import random_split
 
@@ -76,6 +77,20 @@ def test_nearest_may_keep_to_the_same_direction() -> None:
     ]
     alone = [act(Seen(benchmark)(train[[row]]), benchmark) for row in (0, 1)]
     assert [torch.equal(act(policy, benchmark), expected) for policy, expected in zip(chosen, alone, strict=True)]
+
+
+def test_where_no_training_spec_has_the_direction_the_nearest_of_all_counts() -> None:
+    benchmark, train = get_benchmark("cheetah-speed"), np.array([[9.0], [2.0], [5.0]])
+    assert nearest_rows(benchmark, NearestSettings(same_direction=True), train, np.array([[-1.0]])).tolist() == [1]
+
+
+def test_on_a_plane_three_neighbours_are_mixed() -> None:
+    benchmark = get_benchmark("cheetah-speed-length")
+    train = benchmark.grid[[0, 1, len(benchmark.grid) // 2, -1]]
+    rows, shares = neighbours(benchmark, InterpolateSettings(), train, benchmark.grid[[2]])
+    assert rows.shape == shares.shape == (1, 3) and shares.min() > 0
+    rows, _ = neighbours(benchmark, InterpolateSettings(neighbours=9), train, benchmark.grid[[2]])
+    assert sorted(rows[0].tolist()) == [0, 1, 2, 3]
 
 
 def test_interpolation_weighs_by_inverse_distance() -> None:

@@ -233,6 +233,12 @@ def test_an_absurd_learning_rate_diverges_by_name(method, tmp_path):
         assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
 
 
+def test_a_last_step_that_ruins_the_weights_diverges_though_no_loss_shows_it():
+    settings = TrainingSettings(epochs=1, batch_size=10**6, learning_rate=1e39, checkpoint_every_s=0.0)
+    with pytest.raises(Diverged, match=r"epoch 1: losses loss \d"):
+        fit(tiny_generator("cond_policy"), tiny_demonstrations(), settings, 0)
+
+
 def test_rows_are_logged_every_so_often_and_at_the_end():
     rows = fit(tiny_generator("hyperzero"), tiny_demonstrations(), replace(QUICK, epochs=5, log_every=2), 0)
     assert [row["epoch"] for row in rows] == [2, 4, 5]
