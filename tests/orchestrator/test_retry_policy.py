@@ -182,3 +182,14 @@ def test_a_node_is_not_left_out_without_a_reason(events: list[tuple[str, str]]) 
         else:
             bench.policy.succeeded("other", what)
     assert not bench.left_out
+
+
+@pytest.mark.parametrize("ending", [Ending.FINAL, Ending.MEMORY, Ending.PREEMPTED])
+def test_what_no_node_can_help_leaves_none_out(ending: Ending) -> None:
+    """Divergence would come anywhere, a larger share of the node may help, and a preempted node is gone anyway."""
+    bench = Bench()
+    bench.policy.succeeded("other", "good")
+    for key in "abcdef":
+        assert bench.fail(key, ending, "bad").avoid == frozenset()
+    bench.policy.succeeded("another", "good")
+    assert not bench.left_out
