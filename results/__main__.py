@@ -99,7 +99,7 @@ def compare(
 
         store = open_results(storage)
         scope = {"benchmark": benchmark, "experiment": experiment}
-        answer = compared(method_a, method_b, store, **scope, own_training=own_training)
+        answer = compared(method_a, method_b, store, **scope, own_training=own_training, whole=csv)
         _print(formatted(answer if everything or output != "text" else fitted(answer), output))
 
 

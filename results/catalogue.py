@@ -35,11 +35,12 @@ def render(
     """The table `name` of `store`, of one experiment or of everything in it, in one of formats.FORMATS.
 
     LaTeX has the paper's layout where there is one row per method and benchmark; text fits `width` characters, if
-    given. A table without rows has a header and says so; a table of the paper has the paper's rows at least, unless
-    `measured`.
+    given; CSV has every column and setting, whatever the rows share. A table without rows has a header and says so; a
+    table of the paper has the paper's rows at least, unless `measured`.
     Raises ResultsError for an unknown table, experiment, benchmark or format.
     """
-    table = grid(name, store, experiment=experiment, benchmark=benchmark, measured=measured)
+    scope = {"experiment": experiment, "benchmark": benchmark}
+    table = grid(name, store, **scope, measured=measured, whole=format == "csv")
     if format == "latex":
         return paper_layout(table, _titles(store))
     return formatted(fitted(table, width) if format == "text" and width else table, format)
@@ -52,8 +53,11 @@ def grid(
     experiment: str | None = None,
     benchmark: str | None = None,
     measured: bool = False,
+    whole: bool = False,
 ) -> Grid:
     """The same table as values. Conditions that all rows share become notes; only settings that differ are shown.
+
+    whole: for programs: every column and every setting, and neither title nor notes.
 
     benchmark: only its rows. measured: without rows that only the paper has; a note counts them where nothing is left.
     """
@@ -71,7 +75,13 @@ def grid(
         found = [row for row in rows if row["ours"] is not None]
         notes += _unmeasured(len(rows) - len(found)) if not found else []
         rows = found
+    if whole:
+        return _whole(columns, rows)
     return presented(columns, rows, _titled(title_of(sql), experiment), notes, places=4 if name == "table4" else 2)
+
+
+def _whole(columns: list[str], rows: list[dict[str, Any]]) -> Grid:
+    return Grid(columns, [list(row.values()) for row in rows])
 
 
 def _unmeasured(papers: int) -> list[str]:
@@ -92,10 +102,12 @@ def compare(
     benchmark: str | None = None,
     experiment: str | None = None,
     own_training: bool = False,
+    whole: bool = False,
 ) -> Grid:
     """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
 
     own_training: whether each may have been trained by settings of its own (epochs, batch, rate, noise on the specs).
+    whole: as in `grid`.
 
     One row per benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
     method, benchmark or experiment that is not there, for a method against itself, and where nothing can be paired.
@@ -112,15 +124,14 @@ def compare(
         if a == b:
             raise ResultsError(f"{a} against itself says nothing: name two methods")
         columns, rows = _rows(connection, sql, asked)
-    title = _titled(f"{title_of(sql)}: {a} (a) against {b} (b)", experiment)
-    compared = presented(columns, rows, title, scope_of(sql))
-    if not compared.rows:
+    if not rows:
         raise ResultsError(
             f"{a} and {b} cannot be compared: there is no split and test spec on which both were rolled out with the "
             "same experts, training and other settings that both have. Run an experiment with both under `methods:`"
             + ("" if own_training else ", or let each have its own training (--own-training)")
         )
-    return compared
+    title = _titled(f"{title_of(sql)}: {a} (a) against {b} (b)", experiment)
+    return _whole(columns, rows) if whole else presented(columns, rows, title, scope_of(sql))
 
 
 def plain_grid(answered: pa.Table) -> Grid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def latex(grid: Grid) -> str:
 
 
 def comma_separated(grid: Grid) -> str:
-    """CSV with every digit of every number, nothing where there is no value, and neither title nor notes."""
+    """CSV with every digit, settings as JSON, nothing where there is no value, and neither title nor notes."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(grid.columns)
@@ -141,6 +142,8 @@ def comma_separated(grid: Grid) -> str:
 
 
 def _exact(value: object) -> str:
+    if isinstance(value, Mapping):
+        return json.dumps(value, sort_keys=True)
     return repr(value) if isinstance(value, float) else as_text(value)
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 import orchestrator.store
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.integrity import MANIFEST
+from orchestrator.artifacts.study_artifact import Outcome, StudyArtifact
 from orchestrator.config.loading import expand, load
 from orchestrator.execution.measured import write_experiment
 from orchestrator.planning.plan import Plan, build
@@ -73,6 +74,17 @@ def test_what_was_superseded_goes_and_what_is_listed_stays(tiny: Callable[..., P
     assert done.exit_code == 0, done.output
     assert there(store) == plan.artifacts.keys() and len(superseded) == 6
     assert all(path.parent.name in there(store) for path in Path(store.root).glob("artifacts/*/*/*"))
+
+
+def test_the_outcome_of_a_search_stays_with_what_it_learned_from(tiny: Callable[..., Path], store: Store) -> None:
+    """No run names it, and to search again costs more than all else."""
+    shown = next(a for a in planned(tiny()).artifacts.values() if a.kind == "demonstrations")
+    fill(store, [*shown.inputs, shown])
+    study = StudyArtifact({"file": "tiny"}, (shown.key,))
+    study.make(store, lambda workspace: [Outcome({"training.epochs": 2}, 1.0, 2, True)])
+    age(store)
+    assert gc(store, "--delete").exit_code == 0
+    assert there(store) == {study.key, shown.key, *(artifact.key for artifact in shown.inputs)}
 
 
 def test_what_a_young_artifact_was_made_from_stays(tiny: Callable[..., Path], store: Store) -> None:

@@ -246,6 +246,8 @@ def test_every_request_to_a_bucket_counts(server: S3Server, url: str) -> None:
         store.manifest("experts", f"k{number}")
     operations = [request.operation for request in server.requests]
     assert operations == ["list", "list", "put", "put"] * 3, "is it there, has it a checkpoint, and its two files"
+    put = [Path(request.key).name for request in server.requests if request.operation == "put"]
+    assert put == ["data", MANIFEST] * 3, "what makes it whole comes last"
     server.requests.clear()
     assert store.keys("experts") == {"k0", "k1", "k2"}
     assert [request.operation for request in server.requests] == ["list"]

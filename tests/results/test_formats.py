@@ -60,9 +60,9 @@ a|b 50 \% & -1.12 & 1200 & x=1, y=2 \\
 """,
     "csv": """\
 method,mean,episodes,settings
-hypogen,819.234,360,hypogen.blocks=8
+hypogen,819.234,360,"{""hypogen.blocks"": ""8""}"
 cond_policy,,0,
-a|b 50 %,-1.125,1200,"x=1, y=2"
+a|b 50 %,-1.125,1200,"{""x"": ""1"", ""y"": ""2""}"
 """,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import subprocess
 import sys
@@ -47,17 +49,26 @@ def test_two_columns_of_one_name_both_show(storage):
 def test_a_table_has_what_was_measured_and_with_all_the_papers_rows(storage):
     words = ("table", "table20", "--csv", "--storage", storage)
     whole, part = ([*call(*words, "--all", *of).output.splitlines()] for of in ((), ("--experiment", "one")))
-    assert whole[0].startswith("benchmark,blocks,method,ours,paper,difference,low_95,high_95,")
-    assert [line.split(",")[1:5] for line in whole[2:5]] == [
-        ["2", "hypogen", "1.5", ""],
-        ["3", "hypogen", "", "775.55"],
-        ["4", "hypogen", "3.5", ""],
-    ]
-    assert [line.split(",")[1] for line in part] == ["blocks", "1", "2", "3", "5", "8", "10", "20"]
-    measured = call(*words).output.splitlines()
-    assert [line.split(",")[1:4] for line in measured[1:]] == [["2", "hypogen", "1.5"], ["4", "hypogen", "3.5"]]
+    rows = [[row[name] for name in ("blocks", "method", "ours", "paper")] for row in csv.DictReader(whole)]
+    assert rows[1:4] == [["2", "hypogen", "1.5", ""], ["3", "hypogen", "", "775.55"], ["4", "hypogen", "3.5", ""]]
+    assert [row["blocks"] for row in csv.DictReader(part)] == ["1", "2", "3", "5", "8", "10", "20"]
+    measured = list(csv.DictReader(call(*words).output.splitlines()))
+    assert [(row["blocks"], row["ours"]) for row in measured] == [("2", "1.5"), ("4", "3.5")]
     nothing = call("table", "table18", "--storage", storage).output
     assert "Nothing measured here. The paper's own rows: 10; --all shows them." in nothing and "(no rows)" in nothing
+
+
+def test_csv_has_every_column_and_setting_whatever_the_rows_share(storage):
+    (first, *_) = csv.DictReader(call("table", "main", "--csv", "--storage", storage).output.splitlines())
+    assert (first["metric"], first["epochs"], first["split_kind"], first["few_shot"]) == (
+        "return",
+        "10",
+        "random",
+        "false",
+    )
+    assert json.loads(first["settings"])["split.train_fraction"] == "0.2"
+    text = call("table", "main", "--storage", storage).output
+    assert "epochs 10" in text and "metric" not in text
 
 
 def test_a_table_of_one_benchmark(storage, store):
@@ -87,8 +98,8 @@ def test_compare(storage, store):
     fill(store, [run_row("z", "hyperzero")], episode_rows("z", 0, [0.0, 2.0]))
     store.write("experiments", "pair", [asked("pair", "a"), asked("pair", "z")])
     output = call("compare", "hypogen", "hyperzero", "--experiment", "pair", "--csv", "--storage", storage).output
-    names, values = (line.split(",") for line in output.splitlines())
-    row = dict(zip(names, values, strict=True))
+    (row,) = csv.DictReader(output.splitlines())
+    assert json.loads(row["settings_a"]) and (row["epochs"], row["metric"]) == ("10", "return")
     assert (row["benchmark"], row["difference"], row["improvement"], row["low_95"]) == (
         "cheetah-speed",
         "0.5",
