@@ -62,7 +62,7 @@ def _check_decisions(experiment: Experiment, source: YamlSource) -> None:
             "specs: add `test`."
         )
     comparisons = f"{len(wanted.pairs) * len(experiment.benchmarks)} comparisons at alpha {wanted.alpha:g}"
-    seeds, fewest = len(set(experiment.split.seeds)), sequential.fewest(wanted.level(len(experiment.benchmarks)))
+    seeds, fewest = len(experiment.split.seeds), sequential.fewest(wanted.level(len(experiment.benchmarks)))
     if fewest > sequential.EXACT:
         raise ConfigError(
             f"{where}: until_decided: with {comparisons} none can be decided. Compare fewer methods or benchmarks, or "

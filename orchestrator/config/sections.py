@@ -42,6 +42,13 @@ class SplitChoice(Section):
     train: list[list[float]] | None = None
     test: list[list[float]] | None = None
 
+    @pydantic.field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"{twice[0]} is given twice, and would count one split as two")
+        return seeds
+
     def resolve(self, benchmark: Benchmark, among: tuple[int, ...], seed: int) -> Split:
         """Split of the specs ``among`` for one seed. Raises ValueError when it is impossible."""
         kind = self.kind or ("explicit" if self.train is not None else benchmark.split)

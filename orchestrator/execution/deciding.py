@@ -40,7 +40,7 @@ def stages(source: YamlSource, whole: Sequence[Cell], store: Store, say: Callabl
         say: Is told, in words, where the decisions stand after each stage.
     """
     experiment = whole[0].experiment
-    wanted, seeds = experiment.until_decided, list(dict.fromkeys(experiment.split.seeds))
+    wanted, seeds = experiment.until_decided, experiment.split.seeds
     if wanted is None:
         yield build(whole)
         return

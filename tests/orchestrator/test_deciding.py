@@ -132,7 +132,7 @@ WRONG = [
     ({"until_decided": {"methods": ["nearest", "nearest"]}}, "two different methods"),
     ({"until_decided": {"methods": ["nearest"]}}, "at least 2"),
     ({"split": {"seeds": [0, 1, 2, 3, 4]}}, "it takes 6 at least"),
-    ({"split": {"seeds": [0, 0, 0, 1, 1, 1]}}, "decide nothing on 2 splits"),
+    ({"split": {"seeds": [0, 0, 0, 1, 1, 1]}}, "split.seeds: 0 is given twice"),
     ({"split": {"kind": "evenly_spaced"}}, "one evenly_spaced split"),
     ({"until_decided": {"methods": ["nearest", "interpolate"], "alpha": 1e-6}}, "none can be decided"),
     ({"evaluation": {"roles": ["train"]}}, "add `test`"),
