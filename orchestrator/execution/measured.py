@@ -76,9 +76,9 @@ def test_means(episodes: Iterable[Episode], measure: str = "return") -> list[flo
 def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], chosen: int, steps: int) -> list[Row]:
     """The training's own curve, the returns on the way, and the numbers that probes measured of the final generator.
 
-    Metrics: ``return`` and ``return_std`` (mean and sample deviation over the test specs), ``return@selected``,
-    ``return@start=learned`` and ``return@start=random``, and the probes' own
-    (``orchestrator.artifacts.probe_artifacts``).
+    Metrics: ``return`` and ``return_std`` (mean and sample deviation over the test specs), ``return@selected``, on
+    ManiSkill also ``success`` (the share of successes) and ``success@selected``; ``return@start=learned`` and
+    ``return@start=random``, and the probes' own (``orchestrator.artifacts.probe_artifacts``).
     """
     points: list[Row] = [dict(row) for row in run.acting.curve(store)]
 
@@ -86,15 +86,18 @@ def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], 
         step = steps * epoch // run.epochs  # every epoch has as many steps
         points.append({"epoch": epoch, "step": step, "metric": metric, "value": value})
 
-    last = max(candidates)
+    last, judged = max(candidates), run.benchmark.simulator.score
     if run.diagnostics.snapshots:
         for epoch, episodes in candidates.items():
             returns = test_means(episodes)
             at(epoch, "return", float(np.mean(returns)))
             if len(returns) > 1:
                 at(epoch, "return_std", float(np.std(returns, ddof=1)))
+            if judged != "return":
+                at(epoch, judged, float(np.mean(test_means(episodes, judged))))
     if run.selection != "final":
-        at(chosen, "return@selected", float(np.mean(test_means(candidates[chosen]))))
+        for measure in dict.fromkeys(("return", judged)):
+            at(chosen, f"{measure}@selected", float(np.mean(test_means(candidates[chosen], measure))))
     for probe, rollouts in run.diagnostics.probe_rollouts:
         for metric, episodes in zip(
             probe.metrics, (candidates[last], run_episodes(store, run, [rollouts])), strict=True

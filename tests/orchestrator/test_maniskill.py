@@ -13,7 +13,7 @@ from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
 from orchestrator.config.loading import expand, load
 from orchestrator.execution import search
-from orchestrator.execution.measured import Episode, _selected, write_run
+from orchestrator.execution.measured import Episode, _selected, curve_rows, run_episodes, write_run
 from orchestrator.execution.search_trial import FoldTraining, TrialTask, folds
 from orchestrator.execution.trainings import placement
 from orchestrator.planning.plan import Plan, build
@@ -57,6 +57,11 @@ def test_scripted_experts_become_demonstrations_a_generator_and_rows(lift: Calla
     ]
     assert rows.success.tolist()[1] == 1.0 and rows.length.tolist()[1] < 100
     assert rows.length.tolist()[0] == 200  # trained for a moment, it fails, which takes all the time there is
+    (run,) = (run for run in plan.runs.values() if run.method == "cond_policy")
+    run = dataclasses.replace(run, selection="best_test")
+    points = curve_rows(store, run, {run.epochs: run_episodes(store, run, run.rollouts)}, run.epochs, steps=1)
+    selected = {point["metric"]: point["value"] for point in points if "@selected" in str(point["metric"])}
+    assert selected.keys() == {"return@selected", "success@selected"} and selected["success@selected"] == 0.0
 
 
 def test_a_search_is_judged_by_successes_not_by_what_hovering_earns(tiny: Callable[..., Path], tmp_path: Path) -> None:
