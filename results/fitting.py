@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from results.formats import Grid, text
+from results.statistics import Comparison, Headroom, Rank, Summary
 
 WIDTH = 100
 """Characters of a line of text that everybody's terminal has."""
@@ -19,7 +20,13 @@ _GIVE_WAY = (
     *("ratio", "t_low_95", "t_high_95", "headroom", "in_mean", "out_mean", "ours_relative", "paper_relative"),
     *("seconds", "difference"),
 )
-"""Columns that are left out, one after the other, until the rest fits."""
+"""Columns that are left out, one after the other, until the rest fits; one that alone tells two rows apart stays."""
+
+_MEASURED = {
+    *(name for kind in (Summary, Comparison, Headroom, Rank) for name in kind.__annotations__),
+    *("ours", "ours_relative", "paper", "paper_std", "paper_relative", "failed", "share", "seconds", "device"),
+}
+"""Columns that hold what was measured of a row, and not what the row is about."""
 
 _WRAPPED = ("settings", "settings_a", "settings_b")
 _LEAST = 24
@@ -34,8 +41,11 @@ def fitted(grid: Grid, width: int = WIDTH) -> Grid:
     left_out: list[str] = []
     asked_for = {"difference"} if "mean_a" in grid.columns else set()  # it is what a comparison is about
     candidates = [name for name in _GIVE_WAY if name in grid.columns and name not in asked_for]
-    narrow = _with_settings_wrapped(grid, width)
+    narrow, rows = _with_settings_wrapped(grid, width), _distinct(grid)
     while _width(narrow) > width and candidates:
+        if _distinct(_without(grid, [*left_out, candidates[0]])) < rows:
+            candidates.pop(0)
+            continue
         left_out.append(candidates.pop(0))
         narrow = _with_settings_wrapped(_without(grid, left_out), width)
     notes = [note for note in grid.notes if note.partition(": ")[0].split(", ")[0] not in left_out]
@@ -44,6 +54,12 @@ def fitted(grid: Grid, width: int = WIDTH) -> Grid:
         notes.append(f"Left out, to fit {width} columns: {named}. --all has everything.")
     wrapped = [line for note in _sentences(notes) for line in textwrap.wrap(note, width) or [""]]
     return dataclasses.replace(narrow, title="\n".join(textwrap.wrap(grid.title, width)), notes=wrapped)
+
+
+def _distinct(grid: Grid) -> int:
+    """Number of rows that what they are about tells apart."""
+    about = [number for number, name in enumerate(grid.columns) if name not in _MEASURED]
+    return len({tuple(row[number] for number in about) for row in grid.texts})
 
 
 def _sentences(notes: Sequence[str]) -> list[str]:

@@ -94,6 +94,17 @@ def test_tables_fit_100_columns_and_all_has_every_column(storage):
         assert [column for column in header if column not in left_out] == kept
 
 
+def test_a_column_that_alone_tells_rows_apart_stays_in_a_narrow_table(storage, store):
+    cube = {"benchmark": "liftcube-stiffness", "environment": "liftcube", "context": "stiffness"}
+    runs = [run_row("final", **cube), run_row("best", selection="best_test", **cube)]
+    fill(store, runs, [row for run in runs for row in episode_rows(run["run"], 0, [7.0, 9.0])])
+    for name, columns in (("main", ["selection"]), ("table2", ["selection", "metric"])):
+        words = ("table", name, "--benchmark", "liftcube-stiffness", "--storage", storage)
+        narrow = call(*words).output
+        header = next(line for line in narrow.splitlines() if line.startswith("benchmark ")).split()
+        assert set(columns) <= set(header) and "to fit 100 columns: " in narrow, name
+
+
 def test_compare(storage, store):
     fill(store, [run_row("z", "hyperzero")], episode_rows("z", 0, [0.0, 2.0]))
     store.write("experiments", "pair", [asked("pair", "a"), asked("pair", "z")])
