@@ -25,7 +25,7 @@ def test_the_means_on_the_page_are_those_of_the_rows(experiment: str, table: str
     words = ["table", table, "--experiment", experiment, "--storage", str(FOLDER)]
     assert CliRunner().invoke(app, words).exit_code == 0
     rows = STORE.frame(
-        "SELECT benchmark, method, json_merge_patch(settings, '{\"training.seed\": null}') AS settings, "
+        "SELECT benchmark, method, selection, json_merge_patch(settings, '{\"training.seed\": null}') AS settings, "
         'avg("return") AS mean, 100 * avg(success::INT) AS success, avg(if(success, length, 200)) AS steps '
         "FROM runs JOIN episodes USING (run) JOIN experiments USING (run) "
         "WHERE experiment = $experiment AND method <> 'expert' AND role = 'test' GROUP BY ALL",
