@@ -40,14 +40,15 @@ def fitted(grid: Grid, width: int = WIDTH) -> Grid:
     """
     left_out: list[str] = []
     asked_for = {"difference"} if "mean_a" in grid.columns else set()  # it is what a comparison is about
-    candidates = [name for name in _GIVE_WAY if name in grid.columns and name not in asked_for]
-    narrow, rows = _with_settings_wrapped(grid, width), _distinct(grid)
-    while _width(narrow) > width and candidates:
-        if _distinct(_without(grid, [*left_out, candidates[0]])) < rows:
-            candidates.pop(0)
-            continue
-        left_out.append(candidates.pop(0))
-        narrow = _with_settings_wrapped(_without(grid, left_out), width)
+    narrow, about = _with_settings_wrapped(grid, width), _about(grid)
+    for name in (name for name in _GIVE_WAY if name in grid.columns and name not in asked_for):
+        if _width(narrow) <= width:
+            break
+        rest = {other: cells for other, cells in about.items() if other != name}
+        if _distinct(rest) == _distinct(about):
+            about = rest
+            left_out.append(name)
+            narrow = _with_settings_wrapped(_without(grid, left_out), width)
     notes = [note for note in grid.notes if note.partition(": ")[0].split(", ")[0] not in left_out]
     if left_out:
         named = ", ".join(name for name in grid.columns if name in left_out)
@@ -56,10 +57,15 @@ def fitted(grid: Grid, width: int = WIDTH) -> Grid:
     return dataclasses.replace(narrow, title="\n".join(textwrap.wrap(grid.title, width)), notes=wrapped)
 
 
-def _distinct(grid: Grid) -> int:
-    """Number of rows that what they are about tells apart."""
-    about = [number for number, name in enumerate(grid.columns) if name not in _MEASURED]
-    return len({tuple(row[number] for number in about) for row in grid.texts})
+def _about(grid: Grid) -> dict[str, list[str]]:
+    """The columns that say what a row is about, by name."""
+    texts = grid.texts
+    return {name: [row[n] for row in texts] for n, name in enumerate(grid.columns) if name not in _MEASURED}
+
+
+def _distinct(about: dict[str, list[str]]) -> int:
+    """Number of rows that these columns tell apart."""
+    return len(set(zip(*about.values(), strict=True)))
 
 
 def _sentences(notes: Sequence[str]) -> list[str]:

@@ -61,7 +61,7 @@ def _selected(run: Run, candidates: Mapping[int, list[Episode]]) -> int:
     if run.selection == "final":
         return max(candidates)
     measures = (run.benchmark.simulator.score, "return")  # of as many successes, the higher return
-    return max(candidates, key=lambda epoch: [float(np.mean(test_means(candidates[epoch], m))) for m in measures])
+    return max(candidates, key=lambda epoch: [_test_mean(candidates[epoch], measure) for measure in measures])
 
 
 def test_means(episodes: Iterable[Episode], measure: str = "return") -> list[float]:
@@ -71,6 +71,10 @@ def test_means(episodes: Iterable[Episode], measure: str = "return") -> list[flo
         if episode.role == "test":
             found.setdefault(episode.spec_index, []).append(float(cast(float, episode.row[measure])))
     return [float(np.mean(found[index])) for index in sorted(found)]
+
+
+def _test_mean(episodes: Iterable[Episode], measure: str = "return") -> float:
+    return float(np.mean(test_means(episodes, measure)))
 
 
 def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], chosen: int, steps: int) -> list[Row]:
@@ -86,23 +90,21 @@ def curve_rows(store: Store, run: Run, candidates: Mapping[int, list[Episode]], 
         step = steps * epoch // run.epochs  # every epoch has as many steps
         points.append({"epoch": epoch, "step": step, "metric": metric, "value": value})
 
-    last, judged = max(candidates), run.benchmark.simulator.score
+    last, measures = max(candidates), dict.fromkeys(("return", run.benchmark.simulator.score))
     if run.diagnostics.snapshots:
         for epoch, episodes in candidates.items():
-            returns = test_means(episodes)
-            at(epoch, "return", float(np.mean(returns)))
-            if len(returns) > 1:
+            for measure in measures:
+                at(epoch, measure, _test_mean(episodes, measure))
+            if len(returns := test_means(episodes)) > 1:
                 at(epoch, "return_std", float(np.std(returns, ddof=1)))
-            if judged != "return":
-                at(epoch, judged, float(np.mean(test_means(episodes, judged))))
     if run.selection != "final":
-        for measure in dict.fromkeys(("return", judged)):
-            at(chosen, f"{measure}@selected", float(np.mean(test_means(candidates[chosen], measure))))
+        for measure in measures:
+            at(chosen, f"{measure}@selected", _test_mean(candidates[chosen], measure))
     for probe, rollouts in run.diagnostics.probe_rollouts:
         for metric, episodes in zip(
             probe.metrics, (candidates[last], run_episodes(store, run, [rollouts])), strict=True
         ):
-            at(last, metric, float(np.mean(test_means(episodes))))
+            at(last, metric, _test_mean(episodes))
     for looked_at in run.diagnostics.probes:
         for point in looked_at.curve(store):
             at(last, str(point["metric"]), float(point["value"]))

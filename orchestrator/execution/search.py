@@ -223,9 +223,10 @@ class Keeper(Callback):
             self._workspace.sync()
             self._count += 1
             tried = ", ".join(f"{name}={value}" for name, value in outcome.settings.items())
-            ended = "" if outcome.complete or value is None else f", stopped after {outcome.epochs} epochs"
-            shown = "diverged" if value is None else f"{value:.4g}"
-            self._say(f"search: trial {self._count} of {self._wanted}: {shown} by {tried}{ended}")
+            reached = "diverged" if outcome.value is None else f"{outcome.value:.4g}"
+            early = outcome.value is not None and not outcome.complete
+            ended = f", stopped after {outcome.epochs} epochs" if early else ""
+            self._say(f"search: trial {self._count} of {self._wanted}: {reached} by {tried}{ended}")
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return (Callback, ())

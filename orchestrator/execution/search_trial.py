@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -137,11 +138,11 @@ def _try_settings(config: dict[str, Json], task: TrialTask) -> None:
     make_all(store, shown, threads=task.threads, device=task.device, stop=stop)
     fits = [FoldTraining(store, task, fold, search.episodes, stop) for fold in found]
     rungs = rung_epochs(experiment.training_of(search.method).epochs, search.rungs, search.reduction)
-    for rung, epochs in enumerate(rungs, start=1):
+    for rung, (before, epochs) in enumerate(pairwise([0, *rungs]), start=1):
         try:
             value = float(np.mean([fit.value(epochs) for fit in fits]))
         except Diverged:
-            tune.report({METRIC: -np.inf, "epochs": ([0, *rungs])[rung - 1], "complete": False})
+            tune.report({METRIC: -np.inf, "epochs": before, "complete": False})
             return
         tune.report({METRIC: value, "rung": rung, "epochs": epochs, "complete": rung == len(rungs)})
 
