@@ -9,7 +9,7 @@ return 963.07 there, where no agent of this task passes 900 at 10 m/s, and the a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,11 +17,8 @@ import numpy.typing as npt
 
 from hypogen.contexts import Tolerance, spaced
 from hypogen.envs.environment import Terms
-from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
+from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only
 from hypogen.envs.mujoco.rewards import moving
-
-if TYPE_CHECKING:  # importing it for real would load the simulator
-    import mujoco
 
 
 def resize(root: ElementTree.Element, length: float) -> None:
@@ -32,20 +29,19 @@ def resize(root: ElementTree.Element, length: float) -> None:
     only(root, ".//body[@name='fthigh']").set("pos", decimals(length, 0, 0))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[npt.NDArray[Any]]:
+def views(data: Any) -> list[npt.NDArray[Any]]:
     """Positions without x, since the ground is the same everywhere; velocities; the torso's velocity along x."""
-    velocity = sensor(model, data, "torso_subtreelinvel")
-    return [data.qpos[1:], data.qvel, velocity[:1]]
+    return [data.qpos[..., 1:], data.qvel, data.sensor("torso_subtreelinvel").data[..., :1]]
 
 
 def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Positions [W, 8] and velocities [W, 9]."""
-    return raw[:, :17].copy()
+    return raw[:, :17]
 
 
 def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Velocity along x [W, 1] (m/s)."""
-    return raw[:, 17:].copy()
+    return raw[:, 17:]
 
 
 def reward(features: Any, speed: Any, tolerance: Tolerance | None = None) -> Any:

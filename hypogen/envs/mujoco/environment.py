@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy.typing as npt
@@ -15,16 +15,13 @@ from hypogen.contexts import Tolerance
 from hypogen.envs.environment import Environment
 from hypogen.simulators import MUJOCO, Simulator
 
-if TYPE_CHECKING:  # importing it for real would load the simulator
-    import mujoco
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MujocoEnvironment(Environment):
     """One environment of dm_control's suite with a target speed, and its contexts. Shapes: W worlds, R raw numbers.
 
-    dm_control builds an observation in a dozen Python calls per world. Here a world only copies a few slices of its
-    memory into its row of one raw array [W, R], and everything else is done once for all rows.
+    dm_control builds an observation in a dozen Python calls per world. Here a few slices of all worlds' memory are put
+    together into one raw array [W, R], and everything else is done once for all rows.
 
     Attributes:
         name: dm_control's name of the domain, whose ``<name>.xml`` is the model.
@@ -32,7 +29,8 @@ class MujocoEnvironment(Environment):
         dm_control_classes: dm_control's physics class, and its task with the paper's reward and this target speed: a
             subclass of :class:`hypogen.envs.mujoco.tasks.Directed`. Imports the simulator, and is called only for that.
         changes: Change of the model's XML to a value of each variable but ``speed``, by the variable's name.
-        views: Slices of a world's memory that make up its raw numbers, in order. They stay valid as it steps.
+        views: Slices that make up the raw numbers, in order, of the memory of one world (MuJoCo's ``MjData``) or of all
+            (its ``Batch``, whose arrays have one dimension more, the first). They stay valid as the worlds step.
         observe: Raw numbers [W, R] to observations [W, D], in dm_control's order.
         features: Raw numbers [W, R] to the numbers that the reward is computed from [W, F].
         feature_names: Name of each feature.
@@ -45,7 +43,7 @@ class MujocoEnvironment(Environment):
     suite_task: str
     dm_control_classes: Callable[[], tuple[Any, Any]]
     changes: Mapping[str, Callable[[ElementTree.Element, float], None]] = field(default_factory=dict)
-    views: Callable[[mujoco.MjModel, mujoco.MjData], list[npt.NDArray[Any]]]
+    views: Callable[[Any], list[npt.NDArray[Any]]]
     observe: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
     features: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
     feature_names: tuple[str, ...]
@@ -95,12 +93,6 @@ class MujocoEnvironment(Environment):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # dm_control looks for a display, and warns where there is none
             return self.dm_control_classes()
-
-
-def sensor(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> npt.NDArray[Any]:
-    """View of a sensor's numbers in a world's memory."""
-    found = model.sensor(name)
-    return data.sensordata[found.adr[0] : found.adr[0] + found.dim[0]]
 
 
 def only(root: ElementTree.Element, path: str) -> ElementTree.Element:

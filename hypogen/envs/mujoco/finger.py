@@ -12,7 +12,7 @@ the observation does not hold its angle, by which the finger would have to time 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,11 +20,8 @@ import numpy.typing as npt
 
 from hypogen.contexts import Tolerance, spaced
 from hypogen.envs.environment import Terms
-from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
+from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only
 from hypogen.envs.mujoco.rewards import moving
-
-if TYPE_CHECKING:  # importing it for real would load the simulator
-    import mujoco
 
 _SENSORS = (
     *("proximal", "distal", "tip", "spinner"),
@@ -47,9 +44,9 @@ def resize(root: ElementTree.Element, length: float) -> None:
         only(root, f".//geom[@name='{cap}']").set("size", decimals(0.04, length - 0.07))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[npt.NDArray[Any]]:
+def views(data: Any) -> list[npt.NDArray[Any]]:
     """Sensors: two joints, tip and spinner [3] each, three velocities (the last is the hinge's), two touches."""
-    return [sensor(model, data, name) for name in _SENSORS]
+    return [data.sensor(name).data for name in _SENSORS]
 
 
 def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -60,7 +57,7 @@ def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Velocity of the hinge [W, 1] (rad/s)."""
-    return raw[:, 10:11].copy()
+    return raw[:, 10:11]
 
 
 def reward(features: Any, speed: Any, tolerance: Tolerance | None = None) -> Any:

@@ -20,12 +20,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import mujoco
+import numpy as np
+import numpy.typing as npt
 
 from hypogen.envs.mujoco.environment import MujocoEnvironment, only
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # dm_control looks for a display, and warns where there is none
     from dm_control.suite import common
+
+Array = npt.NDArray[Any]
+
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 # dm_control's cheetah uses an attribute that MuJoCo calls deprecated, once for every length that is compiled.
 logging.getLogger("absl").addFilter(lambda record: "'settotalmass' is deprecated" not in record.getMessage())
@@ -63,12 +69,18 @@ def get_model(environment: MujocoEnvironment, values: tuple[float, ...]) -> mujo
         return copy.copy(physics.model.ptr)
 
 
-def start_episode(task: Any, environment: MujocoEnvironment, values: tuple[float, ...], data: mujoco.MjData) -> None:
-    """Fills ``data`` with the start of an episode, drawn from the task's random stream as dm_control does."""
+def start_episode(environment: MujocoEnvironment, task: Any, values: tuple[float, ...]) -> tuple[Array, Array]:
+    """State [N] and raw numbers [R] of the start of an episode, drawn from the task's random stream as dm_control does.
+
+    The state is all that MuJoCo integrates (``mjSTATE_INTEGRATION``), the solver's warm start included.
+    """
     with starting_physics(environment, values) as physics:
         with physics.reset_context():
             task.initialize_episode(physics)
-        mujoco.mj_copyData(data, physics.model.ptr, physics.data.ptr)
+        model, data = physics.model.ptr, physics.data.ptr
+        state = np.empty(mujoco.mj_stateSize(model, _STATE))
+        mujoco.mj_getState(model, data, state, _STATE)
+        return state, np.concatenate([np.ravel(view) for view in environment.views(data)])
 
 
 @contextmanager

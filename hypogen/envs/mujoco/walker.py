@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,11 +13,8 @@ import numpy.typing as npt
 
 from hypogen.contexts import Tolerance, spaced
 from hypogen.envs.environment import Terms
-from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only, sensor
+from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, only
 from hypogen.envs.mujoco.rewards import VALUE_AT_MARGIN, moving
-
-if TYPE_CHECKING:  # importing it for real would load the simulator
-    import mujoco
 
 _STAND_HEIGHT_M = 1.2
 
@@ -27,16 +24,15 @@ def resize(root: ElementTree.Element, length: float) -> None:
     only(root, ".//geom[@name='torso']").set("size", decimals(0.07, length))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[npt.NDArray[Any]]:
+def views(data: Any) -> list[npt.NDArray[Any]]:
     """Orientations (xx and xz of every body), torso's height, velocities; velocity along x, and zz of the torso."""
-    velocity, torso = sensor(model, data, "torso_subtreelinvel"), model.body("torso").id
-    orientations = data.xmat[1:, 0:3:2]
-    return [orientations, data.xpos[torso, 2:], data.qvel, velocity[:1], data.xmat[torso, 8:]]
+    torso, velocity = data.body("torso"), data.sensor("torso_subtreelinvel").data
+    return [data.xmat[..., 1:, 0:3:2], torso.xpos[..., 2:], data.qvel, velocity[..., :1], torso.xmat[..., 8:]]
 
 
 def observe(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Orientations [W, 14], height [W, 1] (m) and velocities [W, 9]."""
-    return raw[:, :24].copy()
+    return raw[:, :24]
 
 
 def features(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,17 +6,14 @@ one is registered by the tests only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
 from hypogen.contexts import spaced
-from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals, sensor
+from hypogen.envs.mujoco.environment import MujocoEnvironment, decimals
 from hypogen.envs.mujoco.rewards import moving
-
-if TYPE_CHECKING:  # importing it for real would load the simulator
-    import mujoco
 
 _STAND_HEIGHT_M = (0.6, 2.0)
 
@@ -26,11 +23,11 @@ def set_gravity(root: ElementTree.Element, gravity: float) -> None:
     ElementTree.SubElement(root, "option").set("gravity", decimals(0, 0, -gravity))
 
 
-def views(model: mujoco.MjModel, data: mujoco.MjData) -> list[np.ndarray]:
+def views(data: Any) -> list[np.ndarray]:
     """Positions without x, velocities, touches; velocity along x, and heights of torso and foot."""
-    touches = [sensor(model, data, name) for name in ("touch_toe", "touch_heel")]
-    heights = [data.xipos[model.body(name).id, 2:] for name in ("torso", "foot")]
-    return [data.qpos[1:], data.qvel, *touches, sensor(model, data, "torso_subtreelinvel")[:1], *heights]
+    touches = [data.sensor(name).data for name in ("touch_toe", "touch_heel")]
+    heights = [data.body(name).xipos[..., 2:] for name in ("torso", "foot")]
+    return [data.qpos[..., 1:], data.qvel, *touches, data.sensor("torso_subtreelinvel").data[..., :1], *heights]
 
 
 def observe(raw: np.ndarray) -> np.ndarray:

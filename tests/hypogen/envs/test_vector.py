@@ -127,8 +127,9 @@ def test_what_a_step_returns_is_not_overwritten_by_the_next():
 
 def test_worlds_of_one_length_share_a_model_and_little_memory():
     worlds = make_vector("cheetah-speed", BENCHMARKS["cheetah-speed"].grid)
-    assert len({id(world.model) for world in worlds._worlds}) == 1
-    assert worlds._worlds[0].model.nbuffer < 1e6  # without the sky's texture: 12 MB with it
+    models = [get_model(ENVIRONMENTS["cheetah"], values) for values in worlds.model_values]
+    assert len({id(model) for model in models}) == 1
+    assert models[0].nbuffer < 1e6  # without the sky's texture: 12 MB with it
 
 
 def test_an_episode_ends_after_1000_steps_and_has_to_be_reset():
@@ -147,7 +148,7 @@ def test_a_world_that_blows_up_is_named(name):
     worlds = make_vector(name, specs, threads=2)
     worlds.reset(seed=0)
     worlds.step(np.zeros(worlds.action_space.shape))
-    worlds._worlds[1].data.qvel[:] = np.nan
+    worlds._batch.qvel[1] = np.nan
     with pytest.raises(FloatingPointError, match=rf"{name}: .*\[{specs[1, 0]:g}\. +{specs[1, 1]:g}"):
         worlds.step(np.zeros(worlds.action_space.shape))
     with pytest.raises(ValueError, match="call reset"):
