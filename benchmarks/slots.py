@@ -29,7 +29,7 @@ from orchestrator.config.sections import TaskResources
 from orchestrator.console.progress import Progress
 from orchestrator.execution.execution import Session
 from orchestrator.execution.stopping import StopRequest
-from tests.helpers.clusters import MEMORY, connected_to_nodes
+from tests.helpers.clusters import NODE, connected_to_nodes
 from tests.helpers.toys import ToyTraining, plan_of, toy
 
 
@@ -56,7 +56,7 @@ def main(
         tables_of_tune = contextlib.redirect_stdout(io.StringIO())
         with connected_to_nodes(_pretend, num_cpus=1) as cluster, tables_of_tune:
             for _ in range(nodes):
-                cluster.add_node(num_cpus=8, num_gpus=1, object_store_memory=MEMORY)
+                cluster.add_node(num_cpus=8, num_gpus=1, **NODE)
             cluster.wait_for_nodes()
             spans = _spans(Store(f"{folder}/runs"), trainings, seconds, gpu)
     slots = nodes * int(1 / gpu + 1e-9)

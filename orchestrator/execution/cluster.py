@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import socket
@@ -128,7 +129,7 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
             options["runtime_env"] = {"py_modules": folders, "env_vars": {**sent, **_for_workers()}}
             inherited = {}
         try:
-            with _set(inherited):
+            with _set(inherited), _agents_on_a_free_port():
                 ray.init(address=address.value, **options)
         except Exception as error:  # Ray raises that very class where a node does not start in time
             reason = str(error).splitlines()[0]
@@ -163,6 +164,22 @@ def _for_workers() -> dict[str, str]:
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     quiet = {name: os.environ[name] for name in QUIET}
     return {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **quiet}
+
+
+@contextlib.contextmanager
+def _agents_on_a_free_port() -> Iterator[None]:
+    """Rays that are started meanwhile let their agent choose a port: it waits 3 s for a fixed one that another Ray has.
+
+    ``ray.init`` has no option for it.
+    """
+    from ray._private import parameter
+
+    fixed = parameter.RayParams
+    parameter.RayParams = functools.partial(fixed, dashboard_agent_listen_port=0)  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        parameter.RayParams = fixed  # type: ignore[misc]
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from ray.cluster_utils import Cluster
 
 from tests.helpers.experiments import ROOT
 
-MEMORY = 100 * 2**20
-"""Bytes of a node's object store."""
+NODE: dict[str, Any] = {"object_store_memory": 100 * 2**20, "dashboard_agent_listen_port": 0}
+"""Of every node: a small object store, and an agent that takes any free port: for one that is taken it waits 3 s."""
 
 
 def free_port() -> int:
@@ -28,7 +28,7 @@ def connected_to_nodes(prepare: Callable[[], None] | None = None, **head: Any) -
 
     The environment has to say already that there is no token, and how nice workers are.
     """
-    cluster = Cluster(initialize_head=True, head_node_args={"object_store_memory": MEMORY, **head})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, **head})
     surroundings: dict[str, Any] = {"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
     if prepare is not None:
         surroundings["worker_process_setup_hook"] = prepare

@@ -15,7 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from results.result_store import ResultStore
-from tests.helpers.clusters import MEMORY
+from tests.helpers.clusters import NODE
 from tests.helpers.experiments import Killed, sweep, tables
 
 
@@ -111,8 +111,8 @@ def test_a_task_that_always_outlasts_its_deadline_fails_by_name(undisturbed: Pat
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
     """A cluster of two nodes on this machine, and a way to lose the second."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
-    node = cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
+    node = cluster.add_node(num_cpus=2, **NODE)
     cluster.wait_for_nodes()
     yield cluster.address, lambda: cluster.remove_node(node, allow_graceful=False)
     cluster.shutdown()

@@ -22,6 +22,7 @@ from orchestrator.console import progress
 from orchestrator.exceptions import Interrupted
 from orchestrator.execution.cluster import Address, connected
 from orchestrator.execution.state import ExecutionState
+from tests.helpers.clusters import NODE
 from tests.helpers.experiments import TINY, environment
 from tests.helpers.troubles import Recorder, Trial, Troubled, TroubledTask, expected
 
@@ -47,9 +48,8 @@ def two_nodes() -> Iterator[str]:
     """Id of the second of two nodes on this machine, connected."""
     if ray.is_initialized():
         ray.shutdown()
-    memory = 100 * 2**20
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": memory})
-    broken = cluster.add_node(num_cpus=3, object_store_memory=memory)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
+    broken = cluster.add_node(num_cpus=3, **NODE)
     cluster.wait_for_nodes()
     with connected(Address(cluster.address, "test")):
         yield broken.node_id

@@ -25,7 +25,7 @@ from orchestrator.execution.estimate import Estimate
 from orchestrator.execution.execution import Session
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
-from tests.helpers.clusters import MEMORY, connected_to_nodes
+from tests.helpers.clusters import NODE, connected_to_nodes
 from tests.helpers.toys import ToyRollout, ToyTraining, plan_of, toy
 
 
@@ -106,7 +106,7 @@ def test_the_pool_grows_with_a_node_that_joins_and_an_idle_one_may_leave_while_a
     sweep = Sweep(tmp_path / "runs")
     try:
         until(lambda: actors() == {head: 2} and len(sweep.state.running) == 3, 120)
-        node = cluster.add_node(num_cpus=4, object_store_memory=MEMORY, labels={"usd-per-hour": "0.5"})
+        node = cluster.add_node(num_cpus=4, **NODE, labels={"usd-per-hour": "0.5"})
         until(lambda: len(sweep.state.running) == 7, 20)
         (new,) = (one["NodeID"] for one in ray.nodes() if one["NodeID"] != head)
         until(lambda: actors() == {head: 2, new: 4}, 60)
@@ -124,7 +124,7 @@ def test_the_pool_grows_with_a_node_that_joins_and_an_idle_one_may_leave_while_a
 
 def test_dollars_need_nodes_that_say_what_they_cost(cluster: Cluster) -> None:
     Budget("20usd").check_prices()
-    cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    cluster.add_node(num_cpus=1, **NODE)
     cluster.wait_for_nodes()
     with pytest.raises(UserError, match="ray start --labels instance-type="):
         Budget("20usd").check_prices()
