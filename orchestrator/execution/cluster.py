@@ -121,15 +121,13 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
         if address.value == PRIVATE:
             os.environ.pop("RAY_ADDRESS", None)
             options |= {"num_cpus": num_cpus, "object_store_memory": 256 * 2**20}
-            inherited = _for_workers()  # a runtime environment takes an interpreter more for every worker
         else:
             commit = surroundings()["git_commit"]
             sent = {COMMIT_VARIABLE: commit} if commit else {}
             folders = [str(path) for path in package_folders()]
             options["runtime_env"] = {"py_modules": folders, "env_vars": {**sent, **_for_workers()}}
-            inherited = {}
         try:
-            with _set(inherited), _agents_on_a_free_port():
+            with _privately() if address.value == PRIVATE else contextlib.nullcontext():
                 ray.init(address=address.value, **options)
         except Exception as error:  # Ray raises that very class where a node does not start in time
             reason = str(error).splitlines()[0]
@@ -167,34 +165,29 @@ def _for_workers() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _agents_on_a_free_port() -> Iterator[None]:
-    """Rays that are started meanwhile let their agent choose a port: it waits 3 s for a fixed one that another Ray has.
+def _privately() -> Iterator[None]:
+    """Ray is started meanwhile as a private one may be, sooner than another.
 
-    ``ray.init`` has no option for it.
+    Its workers inherit their variables, since a runtime environment takes an interpreter more for each of them. There
+    is no autoscaler, and nobody to print workers' output at the driver; each takes a second of a core. The agent takes
+    any free port: for the usual one it waits 3 s where another Ray of the host has it. ``ray.init`` has no options for
+    these.
     """
     from ray._private import parameter
 
-    fixed = parameter.RayParams
-    parameter.RayParams = functools.partial(fixed, dashboard_agent_listen_port=0)  # type: ignore[misc, assignment]
-    try:
-        yield
-    finally:
-        parameter.RayParams = fixed  # type: ignore[misc]
-
-
-@contextlib.contextmanager
-def _set(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables that the processes which are started meanwhile inherit."""
-    before = dict(os.environ)
+    whole, variables, before = parameter.RayParams, _for_workers(), dict(os.environ)
+    lean: dict[str, Any] = {"dashboard_agent_listen_port": 0, "no_monitor": True, "include_log_monitor": False}
+    parameter.RayParams = functools.partial(whole, **lean)  # type: ignore[misc, assignment]
     os.environ |= variables
     try:
         yield
     finally:
+        parameter.RayParams = whole  # type: ignore[misc]
         for name in variables:
             if name in before:
                 os.environ[name] = before[name]
             else:
-                os.environ.pop(name, None)
+                del os.environ[name]
 
 
 def package_folders() -> list[Path]:
