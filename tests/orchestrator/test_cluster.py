@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -99,7 +100,7 @@ def stranger(address: str, home: Path, **variables: str) -> subprocess.Completed
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
 
 
-def test_a_private_ray_refuses_a_stranger_and_takes_its_own(tmp_path: Path) -> None:
+def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_it_needs(tmp_path: Path) -> None:
     code = (
         "import os, sys; from orchestrator.execution.cluster import Address, authenticate, connected\n"
         "where = Address('local', 'test'); authenticate(where)\n"
@@ -114,6 +115,9 @@ def test_a_private_ray_refuses_a_stranger_and_takes_its_own(tmp_path: Path) -> N
     ) as private:
         assert private.stdout and private.stdin
         address, token = private.stdout.readline().split()
+        started = [" ".join(child.cmdline()) for child in psutil.Process(private.pid).children(recursive=True)]
+        assert any("dashboard/agent.py" in line and "--listen-port=0" in line for line in started), started
+        assert not any("log_monitor.py" in line or "autoscaler" in line for line in started), started
         tried = ({}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64})
         with ThreadPoolExecutor() as together:  # each gives up after twenty seconds
             for refused in together.map(lambda variables: stranger(address, tmp_path, **variables), tried):
