@@ -44,8 +44,9 @@ def publish(source: ResultStore, experiment: str, target: ResultStore) -> dict[s
     """Copy the rows of `experiment` to `target`, beside those of other experiments there; how many rows, by table.
 
     The same call again changes nothing; rows of the experiment that were published before are replaced. Raises
-    ResultsError for an unknown experiment, for one without a finished run, and for a run that another experiment
-    published with other rows; then nothing is written.
+    ResultsError for an unknown experiment, for one without a finished run, for a run that another experiment
+    published with other rows, and for a training that another experiment's rows rest on but that was done anew here;
+    then nothing is written.
     """
     known = source.table("SELECT DISTINCT experiment FROM experiments ORDER BY ALL").column(0).to_pylist()
     if experiment not in known:
@@ -54,6 +55,7 @@ def publish(source: ResultStore, experiment: str, target: ResultStore) -> dict[s
     if not found["runs"].num_rows:
         raise ResultsError(f"experiment {experiment} has no finished run in {source.root}: there is nothing to publish")
     others = _rows(target, experiment, "<>")
+    _check_trainings(others, found, target.root)
     merged = {table: _merged(TABLES[table], others[table], rows, target.root) for table, rows in found.items()}
     for table, rows in merged.items():
         if rows.num_rows or target.keys(table):
@@ -70,14 +72,33 @@ def _rows(store: ResultStore, experiment: str, which: str) -> dict[str, pa.Table
         }
 
 
+def _check_trainings(published: dict[str, pa.Table], found: dict[str, pa.Table], where: str) -> None:
+    """ResultsError for a generator that was trained twice, unless a run of both shows that it came out the same.
+
+    A training elsewhere rounds differently, and its provenance can be told of one of the two only.
+    """
+    runs_of_both = set(published["runs"].column("run").to_pylist()) & set(found["runs"].column("run").to_pylist())
+    same = {row["artifact"] for row in found["runs"].to_pylist() if row["run"] in runs_of_both}
+    before = {row["artifact"]: row for row in published["provenance"].to_pylist()}
+    for row in found["provenance"].to_pylist():
+        old = before.get(row["artifact"], row)
+        if row["kind"] == "generator" and row["started"] != old["started"] and row["artifact"] not in same:
+            raise ResultsError(
+                f"{where} has rows of another training of {row['label']} (generator {row['artifact']}, begun"
+                f" {old['started']:%F %T} on {old['device']}), and no run of both to compare: publish to another folder"
+            )
+
+
 def _merged(schema: TableSchema, published: pa.Table, rows: pa.Table, where: str) -> pa.Table:
-    """Both tables' rows, each once. Where rows may change, such as those of provenance, the new one stays."""
+    """Both tables' rows, each once. Where descriptions may change the new one stays; of provenance the old, which is
+    that of the rows that are there."""
     old, new = _by_key(schema, published), _by_key(schema, rows)
     changed = [key for key in new.keys() & old.keys() if new[key] != old[key]]
     if changed and schema.deterministic:
         named = ", ".join(f"{name} {value}" for name, value in zip(schema.primary_key, min(changed), strict=True))
         raise ResultsError(f"{where} has another row of {schema.name} for {named}: publish to another folder")
-    return pa.Table.from_pylist(list({**old, **new}.values()), schema=schema.arrow)
+    both = {**new, **old} if schema.name == "provenance" else {**old, **new}
+    return pa.Table.from_pylist(list(both.values()), schema=schema.arrow)
 
 
 def _by_key(schema: TableSchema, rows: pa.Table) -> dict[tuple[Any, ...], dict[str, Any]]:

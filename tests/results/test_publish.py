@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,21 @@ def test_a_run_with_other_rows_is_refused_and_nothing_is_written(measured, publi
     with pytest.raises(ResultsError, match="has another row of episodes for run a, spec_index 0, episode 1"):
         publish(measured, "one", published)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("published.parquet")}
+
+
+def test_a_training_done_anew_is_refused_unless_a_run_shows_that_it_came_out_the_same(measured, published):
+    publish(measured, "one", published)
+    began = column(published, "provenance", "started")
+    again = {**PROVENANCE_ROW, "artifact": "generator-a", "kind": "generator", "parents": ["demonstrations"]}
+    again["started"] += timedelta(hours=1)
+    measured.write("provenance", "generator-a", [again], replace=True)
+    publish(measured, "two", published)
+    assert set(column(published, "provenance", "started")) == set(began), "run a came out the same: its first training"
+    fill(measured, [run_row("d", artifact="generator-a")], episode_rows("d", 0, [1.0, 2.0]), [])
+    measured.write("experiments", "three", [asked("three", "d")])
+    with pytest.raises(ResultsError, match=r"rows of another training of .*generator-a.*publish to another folder"):
+        publish(measured, "three", published)
+    assert "d" not in column(published, "runs", "run")
 
 
 def test_the_command_says_what_it_copied_or_why_not(measured, tmp_path):
