@@ -152,7 +152,8 @@ def rollout(
         specs: raw spec values ``[S, C]``, in the units of the benchmark's variables.
         policy: stacked policies, one per spec (``policy.specs == S``); it acts in float32.
         seeds: one seed per episode ``[S, E]``.
-        threads: threads (ManiSkill: processes) that step the physics; their number does not change the result.
+        threads: threads (ManiSkill: processes) that step the physics; their number does not change the result. With
+            more than one, set ``OMP_WAIT_POLICY=PASSIVE`` before torch is imported, or torch's own take their cores.
         record: whether to also return every transition.
         noise: standard deviation of the normal noise on each action that is carried out, drawn from the seed of the
             episode. The record holds the actions that the policy chose.
