@@ -58,7 +58,9 @@ def main(
         Path | None, typer.Option(help="Python of a virtual environment that has EnvPool", exists=True, dir_okay=False)
     ] = None,
 ) -> None:
-    """Print steps a second, and each as a fraction of the floor with one thread."""
+    """Print steps a second, and each as a fraction of the floor with the fewest threads."""
+    if worlds % EPISODES:
+        raise typer.BadParameter(f"{worlds} is no multiple of {EPISODES}", param_hint="--worlds")
     entry = get_benchmark(benchmark)
     specs = np.resize(entry.grid, (worlds, entry.grid.shape[1]))
     actions = np.random.default_rng(0).uniform(-1, 1, (steps, worlds, entry.action_dim))
@@ -73,13 +75,14 @@ def main(
             partial(play, env, actions), steps * worlds, partial(env.reset, seed=0)
         )
         env.close()
+        del env  # and with it the worlds' memory
         torch.set_num_threads(count)
         policies, seeds = some_policies(entry, worlds // EPISODES), np.arange(worlds).reshape(-1, EPISODES)
         play_policies = partial(rollout, benchmark, specs[: len(seeds)], policies, seeds, count)
         rates[f"ours, policies, {count} threads"] = best_rate(play_policies, seeds.size * entry.episode_steps)
         if envpool_python is not None:
             rates[f"EnvPool, {count} threads"] = envpool_rate(envpool_python, entry, worlds, steps, count)
-    base = rates[f"floor, {(threads or [1])[0]} threads"]
+    base = rates[f"floor, {min(threads or [1])} threads"]
     for name, rate in rates.items():
         print(f"{benchmark} {name:26s} {rate:12,.0f} steps/s  {rate / base:5.2f} of the floor")
 

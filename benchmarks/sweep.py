@@ -49,7 +49,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         for number in range(rounds):
             storage = Path(folder, str(number))
-            sweep = ["-m", "orchestrator.sweep", *words, "--storage", str(storage)]
+            sweep = ["-m", "orchestrator.sweep", *words, "--storage", str(storage), "--address", "local"]
             swept.append(seconds(sweep))
             again.append(seconds(sweep))
             shutil.rmtree(storage)

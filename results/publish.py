@@ -90,8 +90,8 @@ def _check_trainings(published: dict[str, pa.Table], found: dict[str, pa.Table],
 
 
 def _merged(schema: TableSchema, published: pa.Table, rows: pa.Table, where: str) -> pa.Table:
-    """Both tables' rows, each once. Where descriptions may change the new one stays; of provenance the old, which is
-    that of the rows that are there."""
+    """Both tables' rows, each once. Where descriptions may change the new one stays; of provenance the old: that of the
+    trainings whose rows are there (see `_check_trainings`), and one making of demonstrations and rollouts."""
     old, new = _by_key(schema, published), _by_key(schema, rows)
     changed = [key for key in new.keys() & old.keys() if new[key] != old[key]]
     if changed and schema.deterministic:

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector.utils import batch_space
-from mujoco.batch import Batch
+from mujoco.batch import Batch, SimulationError
 
 from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.envs.mujoco import get_environment
@@ -90,12 +90,16 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         """One control step with ``actions`` [W, A]: observations, rewards [W], terminated, truncated [W], infos.
 
         MuJoCo clips actions to [-1, 1]. Raises ValueError for a wrong shape, NaN or infinite actions, or outside an
-        episode; FloatingPointError when a world's physics has diverged (dm_control: ``PhysicsError``).
+        episode; FloatingPointError when a world's physics has diverged (dm_control: ``PhysicsError``) or failed.
         """
         self._check_step(actions)
         self._batch.ctrl[...] = actions
         steps, self._steps = self._steps + 1, _NOT_RUNNING  # a failed step leaves no episode to continue
-        self._batch.step(nstep=self._environment.substeps, stage=_UP_TO_VELOCITIES)
+        try:
+            self._batch.step(nstep=self._environment.substeps, stage=_UP_TO_VELOCITIES)
+        except SimulationError as error:  # which does not survive being sent by Ray
+            spec = self.specs[error.ids[0]]
+            raise FloatingPointError(f"{self.benchmark.name}: the physics of spec {spec} failed: {error}") from None
         self._check_clocks(steps * self._environment.substeps)
         over = steps == self.benchmark.episode_steps
         self._steps = _NOT_RUNNING if over else steps
