@@ -27,9 +27,8 @@ from orchestrator.artifacts import Artifact
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import in_order, make
 from orchestrator.config.loading import expand, load
+from orchestrator.execution.cluster import for_workers
 from orchestrator.planning.plan import build
-
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MUJOCO_GL": "disabled"}
 
 
 def main(
@@ -69,7 +68,7 @@ def seconds(words: Sequence[str]) -> float:
 
 def by_pool(experiment: Path, profile: str, assignments: Sequence[str], store: Store) -> None:
     """Make all artifacts of an experiment in processes, each as soon as its inputs are there."""
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(for_workers())
     left = in_order(build(expand(load(experiment, profile, assignments))).artifacts.values())
     made: set[str] = set()
     running: dict[Future[bool], Artifact] = {}

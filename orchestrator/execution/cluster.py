@@ -125,7 +125,7 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
             commit = surroundings()["git_commit"]
             sent = {COMMIT_VARIABLE: commit} if commit else {}
             folders = [str(path) for path in package_folders()]
-            options["runtime_env"] = {"py_modules": folders, "env_vars": {**sent, **_for_workers()}}
+            options["runtime_env"] = {"py_modules": folders, "env_vars": {**sent, **for_workers()}}
         try:
             with _privately() if address.value == PRIVATE else contextlib.nullcontext():
                 ray.init(address=address.value, **options)
@@ -157,10 +157,10 @@ def _has_token() -> bool:
     return named or (Path.home() / ".ray" / "auth_token").exists()
 
 
-def _for_workers() -> dict[str, str]:
+def for_workers() -> dict[str, str]:
     """Variables of workers: one thread per library until a stage asks for more, none spinning, as they share cores."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    quiet = {name: os.environ[name] for name in QUIET}
+    quiet = {name: os.environ.get(name, value) for name, value in QUIET.items()}
     return {**threads, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled"), **quiet}
 
 
@@ -175,7 +175,7 @@ def _privately() -> Iterator[None]:
     """
     from ray._private import parameter
 
-    whole, variables, before = parameter.RayParams, _for_workers(), dict(os.environ)
+    whole, variables, before = parameter.RayParams, for_workers(), dict(os.environ)
     lean: dict[str, Any] = {"dashboard_agent_listen_port": 0, "no_monitor": True, "include_log_monitor": False}
     parameter.RayParams = functools.partial(whole, **lean)  # type: ignore[misc, assignment]
     os.environ |= variables
