@@ -116,6 +116,7 @@ def fit(
     before_checkpoint: Callable[[int], None] | None = None,
     until: int | None = None,
     stop: Callable[[], bool] | None = None,
+    keep_end: bool = True,
 ) -> list[Row]:
     """Train `generator` in place, and return the curve: rows with epoch, step and unweighted mean losses.
 
@@ -131,6 +132,7 @@ def fit(
     until: number of the settings' epochs after which to stop, for a later call to continue from the checkpoint.
     stop: function called after every step except the last; True ends the training with a checkpoint and Stopped, in the
         middle of an epoch if need be. Checkpoints that are due are written there as well.
+    keep_end: whether the state after the last epoch is written; no use to a caller that stores the generator at once.
 
     Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` returns True, ValueError for
     demonstrations that do not fit the settings or a checkpoint of another training.
@@ -148,7 +150,7 @@ def fit(
         run.advance(check_parameters=last, between=lambda: run.pause(files, stop))
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
-        stopping = run.keep(files, None if last else stop, now=last)
+        stopping = False if last and not keep_end else run.keep(files, None if last else stop, now=last)
         if on_epoch is not None and run.rows and run.rows[-1]["epoch"] == run.epoch:
             on_epoch(dict(run.rows[-1]))
         if stopping:

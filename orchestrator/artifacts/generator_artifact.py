@@ -177,6 +177,7 @@ class GeneratorArtifact(PolicyArtifact):
             device=task.device,
             before_checkpoint=keep,
             stop=task.stop,
+            keep_end=False,
         )
         generator.to("cpu")
         storage.save(generator, folder)

@@ -169,25 +169,42 @@ def _privately() -> Iterator[None]:
     """Ray is started meanwhile as a private one may be, sooner than another.
 
     Its workers inherit their variables, since a runtime environment takes an interpreter more for each of them. There
-    is no autoscaler, and nobody to print workers' output at the driver; each takes a second of a core. The agent takes
-    any free port: for the usual one it waits 3 s where another Ray of the host has it. ``ray.init`` has no options for
-    these.
+    is no autoscaler, nobody to print workers' output at the driver, and no server of usage statistics, which are off;
+    each takes a second of a core. The agent takes any free port: for the usual one it waits 3 s where another Ray of
+    the host has it. ``ray.init`` has no options for these.
     """
-    from ray._private import parameter
+    from ray._private import node, parameter
 
-    whole, variables, before = parameter.RayParams, for_workers(), dict(os.environ)
     lean: dict[str, Any] = {"dashboard_agent_listen_port": 0, "no_monitor": True, "include_log_monitor": False}
-    parameter.RayParams = functools.partial(whole, **lean)  # type: ignore[misc, assignment]
-    os.environ |= variables
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_replaced(parameter, "RayParams", functools.partial(parameter.RayParams, **lean)))
+        stack.enter_context(_replaced(node.Node, "start_api_server", lambda self, **options: None))
+        stack.enter_context(_variables(for_workers()))
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        parameter.RayParams = whole  # type: ignore[misc]
-        for name in variables:
-            if name in before:
-                os.environ[name] = before[name]
-            else:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ |= values
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
                 del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def package_folders() -> list[Path]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from hypogen.checkpoints import Checkpoint
 from hypogen.generators import GENERATORS
 from hypogen.training import Diverged, Stopped, TrainingSettings, _Run, fit
 from tests.helpers.imitation import tiny_demonstrations, tiny_generator
@@ -101,6 +102,17 @@ def test_without_a_recent_checkpoint_it_continues_from_the_last(tmp_path):
     resumed = tiny_generator("hyperzero")
     assert fit(resumed, tiny_demonstrations(), rare, 1, path) == rows
     assert path.exists() and same(resumed, undisturbed)
+
+
+def test_the_end_is_not_written_where_nobody_wants_it(tmp_path):
+    undisturbed, generator, path = tiny_generator("hyperzero"), tiny_generator("hyperzero"), tmp_path / "checkpoint"
+    rows = fit(undisturbed, tiny_demonstrations(), QUICK, seed=1)
+    assert fit(generator, tiny_demonstrations(), QUICK, 1, path, keep_end=False) == rows
+    run = _Run(generator, tiny_demonstrations(), QUICK, 1, torch.device("cpu"))
+    assert Checkpoint(path, run.identity()).load()["epoch"] == 3
+    again = tiny_generator("hyperzero")
+    assert fit(again, tiny_demonstrations(), QUICK, 1, path, keep_end=False) == rows
+    assert same(again, undisturbed)
 
 
 def test_a_finished_training_can_be_extended(tmp_path):

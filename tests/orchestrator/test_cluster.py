@@ -117,7 +117,8 @@ def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_
         address, token = private.stdout.readline().split()
         started = [" ".join(child.cmdline()) for child in psutil.Process(private.pid).children(recursive=True)]
         assert any("dashboard/agent.py" in line and "--listen-port=0" in line for line in started), started
-        assert not any("log_monitor.py" in line or "autoscaler" in line for line in started), started
+        idle = ("log_monitor.py", "autoscaler", "dashboard/dashboard.py")
+        assert not any(name in line for name in idle for line in started), started
         tried = ({}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64})
         with ThreadPoolExecutor() as together:  # each gives up after twenty seconds
             for refused in together.map(lambda variables: stranger(address, tmp_path, **variables), tried):
