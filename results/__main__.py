@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -83,6 +83,10 @@ def compare(
         bool,
         typer.Option("--own-training", help="Each by its own epochs, batch, learning rate and noise on the specs."),
     ] = False,
+    distribution: Annotated[
+        Literal["in", "out"] | None,
+        typer.Option(help="Only test specs in the training specs' distribution, or only those out of it."),
+    ] = None,
     storage: Storage = "runs",
     everything: All = False,
     markdown: Markdown = False,
@@ -99,7 +103,8 @@ def compare(
 
         store = open_results(storage)
         scope = {"benchmark": benchmark, "experiment": experiment}
-        answer = compared(method_a, method_b, store, **scope, own_training=own_training, whole=csv)
+        how = {"own_training": own_training, "whole": csv}
+        answer = compared(method_a, method_b, store, **scope, **how, distribution=distribution)
         _print(formatted(answer if everything or output != "text" else fitted(answer), output))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -102,17 +102,21 @@ def compare(
     benchmark: str | None = None,
     experiment: str | None = None,
     own_training: bool = False,
+    distribution: Literal["in", "out"] | None = None,
     whole: bool = False,
 ) -> Grid:
     """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
 
     own_training: whether each may have been trained by settings of its own (epochs, batch, rate, noise on the specs).
+    distribution: only the test specs in the training specs' distribution, or only those out of it.
     whole: as in `grid`.
 
     One row per benchmark and set of conditions, with the columns of statistics.Comparison. Raises ResultsError for a
     method, benchmark or experiment that is not there, for a method against itself, and where nothing can be paired.
     """
-    asked = {"a": a, "b": b, "benchmark": benchmark, "experiment": experiment, "own_training": own_training}
+    inside = None if distribution is None else distribution == "in"
+    scope = {"benchmark": benchmark, "experiment": experiment, "inside": inside}
+    asked = {"a": a, "b": b, "own_training": own_training, **scope}
     sql = _COMPARISON.read_text()
     with store.connect(experiment) as connection:
         if experiment is not None:
@@ -129,8 +133,10 @@ def compare(
             f"{a} and {b} cannot be compared: there is no split and test spec on which both were rolled out with the "
             "same experts, training and other settings that both have. Run an experiment with both under `methods:`"
             + ("" if own_training else ", or let each have its own training (--own-training)")
+            + ("" if distribution is None else ", or take all specs (without --distribution)")
         )
-    title = _titled(f"{title_of(sql)}: {a} (a) against {b} (b)", experiment)
+    place = {None: "", "in": ", in distribution", "out": ", out of distribution"}[distribution]
+    title = _titled(f"{title_of(sql)}{place}: {a} (a) against {b} (b)", experiment)
     return _whole(columns, rows) if whole else presented(columns, rows, title, scope_of(sql))
 
 

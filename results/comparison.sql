@@ -26,6 +26,7 @@ pairs AS (
         USING (benchmark, spec_index, expert_recipe, expert, split_kind, train_specs, test_specs, seed)
     WHERE a.method = $a AND b.method = $b
         AND a.split IS NOT DISTINCT FROM b.split
+        AND ($inside IS NULL OR a.score.in_distribution = $inside)
         AND ($own_training OR coalesce(a.epochs = b.epochs, true))
         AND ($own_training OR coalesce(a.batch_size = b.batch_size, true))
         AND ($own_training OR coalesce(a.learning_rate = b.learning_rate, true))

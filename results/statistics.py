@@ -170,7 +170,8 @@ class Rank(TypedDict):
 def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
     """Places of rivals by `scores`, one per `rival`, `split`, `run` and `spec`; the greater its `mean`, the better.
 
-    Every draw takes the same splits and specs for all rivals, and of each rival its own training seeds.
+    Every draw takes the same splits and specs for all rivals, and of each rival its own training seeds. A draw of which
+    a rival has nothing, where its seeds were not measured on the same specs, does not count.
     """
     places = {(score["split"], score["spec"]) for score in scores}
     by_rival: dict[str, list[Mapping[str, Any]]] = {}
@@ -187,6 +188,7 @@ def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
         return list(found.values())
     means = np.array([np.mean([np.nanmean(split) for split in cells]) for cells in whole.values()])
     draws = np.stack(list(_drawn_together(list(whole.values()))), axis=1)
+    draws = draws[~np.isnan(draws).any(axis=1)]
     for number, rival in enumerate(whole):
         rank = 1 + int((means > means[number]).sum())
         low, high = np.quantile(1 + (draws > draws[:, [number]]).sum(axis=1), [0.025, 0.975], method="inverted_cdf")
@@ -205,7 +207,9 @@ def _drawn_together(rivals: Sequence[Sequence[Values]], repetitions: int = REPET
         for number, of_split in enumerate(cells):
             runs = random.integers(len(of_split), size=(len(specs[number]), len(of_split)))
             chosen = of_split[runs[:, :, None], 0, specs[number][:, None, :], 0]
-            means[drawn == number] = np.nanmean(chosen, axis=(1, 2))
+            there = ~np.isnan(chosen)
+            total, count = np.where(there, chosen, 0.0).sum(axis=(1, 2)), there.sum(axis=(1, 2))
+            means[drawn == number] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
         yield means.mean(axis=1)
 
 

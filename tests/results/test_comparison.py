@@ -33,6 +33,21 @@ def test_only_what_both_were_rolled_out_on_counts(store):
     assert (back["difference"], back["improvement"]) == (-75.0, 0.25)
 
 
+def test_specs_in_and_out_of_distribution_are_compared_apart(store):
+    lead = {(0, True): 10.0, (1, True): 30.0, (2, False): -50.0}
+    episodes = [
+        row
+        for (spec, inside), more in lead.items()
+        for run, value in (("a", 100.0 + more), ("z", 100.0))
+        for row in episode_rows(run, spec, [value, value], inside)
+    ]
+    fill(store, [run_row("a"), run_row("z", "hyperzero")], episodes)
+    found = {part: compared(store, distribution=part)[0] for part in (None, "in", "out")}
+    assert {part: row["pairs"] for part, row in found.items()} == {None: 3, "in": 2, "out": 1}
+    assert (found["in"]["difference"], found["out"]["difference"]) == (20.0, -50.0)
+    assert "out of distribution" in compare("hypogen", "hyperzero", store, distribution="out").title
+
+
 @pytest.mark.parametrize(
     "changes",
     [

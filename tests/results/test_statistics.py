@@ -310,6 +310,13 @@ def test_a_rank_is_as_uncertain_as_specs_and_training_seeds_make_it() -> None:
     assert [(place["rank"], place["rank_low_95"], place["rank_high_95"]) for place in found] == [(2, 1, 2), (1, 1, 2)]
 
 
+def test_seeds_that_were_measured_on_other_specs_cost_no_rank() -> None:
+    ahead = [score for score in scores_of("ahead", [[2.0, 2.0]], runs=2) if score["run"][-1] == score["spec"]]
+    found = ranks([*ahead, *scores_of("behind", [[1.0, 1.0]])])
+    places = [(place["rank"], place["rank_low_95"], place["rank_high_95"]) for place in found]
+    assert len(ahead) == 2 and places == [(1, 1, 1), (2, 2, 2)]
+
+
 def test_a_rival_that_was_not_measured_everywhere_has_no_rank() -> None:
     found = ranks([*scores_of("all", [[1.0, 2.0]]), *scores_of("some", [[5.0]])])
     assert [(place["rival"], place["rank"]) for place in found] == [("all", 1), ("some", None)]
