@@ -102,9 +102,16 @@ def compare(
         from results.result_store import open_results
 
         store = open_results(storage)
-        scope = {"benchmark": benchmark, "experiment": experiment}
-        how = {"own_training": own_training, "whole": csv}
-        answer = compared(method_a, method_b, store, **scope, **how, distribution=distribution)
+        answer = compared(
+            method_a,
+            method_b,
+            store,
+            benchmark=benchmark,
+            experiment=experiment,
+            own_training=own_training,
+            distribution=distribution,
+            whole=csv,
+        )
         _print(formatted(answer if everything or output != "text" else fitted(answer), output))
 
 
