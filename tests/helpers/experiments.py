@@ -38,6 +38,7 @@ demonstrations: {episodes: 1}
 policy: {hidden_dim: 16}
 training: {epochs: 2, batch_size: 500, learning_rate: 1e-3}
 evaluation: {episodes: 2}
+resources: {rollout: {workers: 1}}
 table: main
 """
 
