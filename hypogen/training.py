@@ -127,8 +127,7 @@ def fit(
 
     on_epoch: function that gets each new row at the end of its epoch. It may raise to stop; the checkpoint on disk
         stays usable.
-    before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written, so
-        that its own output exists wherever training continues.
+    before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written.
     until: number of the settings' epochs after which to stop, for a later call to continue from the checkpoint.
     stop: function called after every step except the last; True ends the training with a checkpoint and Stopped, in the
         middle of an epoch if need be. Checkpoints that are due are written there as well.

@@ -20,21 +20,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from results.datasets import CHECKED, REPEATED
 from results.remote import is_settled
 
 LEAST = 100
 """Files in a piece at least; fewer are read one by one."""
 MORE = 400
 """Files that a piece has beyond that on average."""
-
-REPEATED = ("run", "role", "metric")
-"""Text columns of which a file has few values in many rows. Read as numbers of a dictionary they take a twentieth of
-the time."""
-CHECKED = ds.ParquetFileFormat(
-    read_options=ds.ParquetReadOptions(dictionary_columns=REPEATED),
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True),
-)
-"""Parquet whose pages are compared with their checksums, where they have some, when they are read."""
 
 
 def merged(

@@ -5,26 +5,25 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from results.merged import CHECKED, merged
 from results.problems import ResultsError, unknown
 from results.remote import SETTLED_S, Mirror, is_settled, open_remote, private_cache
 from results.rows import Row, to_table
 from results.schema import DIMENSIONS, PROVENANCE, TABLES, TableSchema
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who only writes needs none of these, and pyarrow's datasets import pandas
     import duckdb
     import pandas as pd
+    import pyarrow.dataset as ds
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 _SUFFIX = ".parquet"
@@ -91,7 +90,11 @@ class ResultStore:
         """Files of each table, sorted, below a folder of the store: one listing."""
         selector = fs.FileSelector(f"{self._base}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
         found: dict[str, list[fs.FileInfo]] = {table: [] for table in TABLES}
-        for info in sorted(self._files.get_file_info(selector), key=lambda info: info.path):
+        try:
+            infos = self._files.get_file_info(selector)
+        except FileNotFoundError:  # a folder that a writer makes at this very moment, which pyarrow trips over
+            infos = self._files.get_file_info(selector)
+        for info in sorted(infos, key=lambda info: info.path):
             parent, _, name = info.path.removeprefix(f"{self._base}/").rpartition("/")
             whole = info.type == fs.FileType.File and name.endswith(_SUFFIX) and not name.startswith(".")
             if whole and parent in found:
@@ -134,6 +137,9 @@ class ResultStore:
 
     def _datasets(self, listed: dict[str, list[fs.FileInfo]]) -> dict[str, ds.Dataset | pa.Table]:
         """Rows of the files of each table. Remote ones are read from copies; provenance, seldom asked for, there."""
+        from results.datasets import each
+        from results.merged import merged
+
         folder = self._mirror.copy_of(self._base) if self._mirror is not None else Path(self._base)
         found: dict[str, ds.Dataset | pa.Table] = {}
         for table, infos in listed.items():
@@ -141,8 +147,7 @@ class ResultStore:
             if not infos:
                 found[table] = schema.empty_table()
             elif table == PROVENANCE.name:
-                fragments = [CHECKED.make_fragment(info.path, self._files) for info in infos]
-                found[table] = ds.FileSystemDataset(fragments, schema, CHECKED)
+                found[table] = each(schema, infos, self._files)
             else:
                 found[table] = merged(schema, infos, folder / _MERGED / table, self._local)
         return found
@@ -170,6 +175,7 @@ class ResultStore:
         as a context manager, or close it. It sees the files that were there when it was made.
         """
         from results.database import connect
+        from results.datasets import measured_by
         from results.paper_tables import paper, paper_benchmarks, paper_methods
 
         described = {table.name for table in DIMENSIONS}
@@ -177,7 +183,7 @@ class ResultStore:
         of_paper = {"paper": paper(), "paper_methods": paper_methods(), "paper_benchmarks": paper_benchmarks()}
         stored = self._datasets(self._list_settled())
         if experiment is not None:
-            stored |= _measured_by(experiment, stored)
+            stored |= measured_by(experiment, stored)
         return connect({**of_paper, **{view: stored[name] for name, view in names.items()}})
 
     def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:
@@ -281,25 +287,3 @@ def _encode(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
-
-
-def _measured_by(experiment: str, stored: Mapping[str, ds.Dataset | pa.Table]) -> dict[str, pa.Table]:
-    """What the runs of an experiment measured, of the tables that hold it."""
-    asked = stored["experiments"]
-    if isinstance(asked, pa.Table):  # none at all
-        return {}
-    runs = asked.to_table(columns=["run"], filter=ds.field("experiment") == experiment).column("run").cast(pa.string())
-    measured = {name: stored[name] for name in ("episodes", "curves", "trajectories")}
-    return {name: _of_runs(rows, runs) for name, rows in measured.items() if isinstance(rows, ds.Dataset)}
-
-
-def _of_runs(rows: ds.FileSystemDataset, runs: pa.ChunkedArray) -> pa.Table:
-    """The rows of some runs. Of files without any of them, which are most, only the names of the runs are read."""
-    wanted = set(runs.to_pylist())
-
-    def has_some(fragment: ds.Fragment) -> bool:
-        names = fragment.to_table(columns=["run"]).column("run").chunks
-        return any(not wanted.isdisjoint(chunk.dictionary.to_pylist()) for chunk in names)
-
-    found = ds.FileSystemDataset(list(filter(has_some, rows.get_fragments())), rows.schema, rows.format)
-    return found.to_table(filter=ds.field("run").isin(runs.combine_chunks()))
