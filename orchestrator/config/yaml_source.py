@@ -58,12 +58,15 @@ class YamlSource:
         """Put ``value`` at ``path``.
 
         A mapping is merged into what is there, anything else replaces it. Two sections read as people mean them: a
-        list of methods selects among those that are there, with their settings, and adds the others; experts that are
-        chosen anew (by source, algorithm or recipe) replace the ones before, settings and all.
+        list of methods selects among those that are there, with their settings, and adds the others, and what the grid
+        varies of those that are left out goes with them; experts that are chosen anew (by source, algorithm or recipe)
+        replace the ones before, settings and all.
         """
         if path == ("methods",) and isinstance(value, list) and isinstance(self._at(path), Mapping):
             there = self._at(path)
             kept = {str(name): there.get(str(name), {}) for name in value}
+            for name in there.keys() - kept.keys():
+                self._leave_out(name)
             self._forget(path)
             self.origins[path] = origin
             self._put(path, kept)
@@ -81,6 +84,15 @@ class YamlSource:
         self._forget(path)
         self.origins[path] = origin
         self._put(path, value)
+
+    def _leave_out(self, method: str) -> None:
+        """Drop what the grid varies of a method."""
+        grid = self._at(("grid",))
+        varied = [str(key) for key in grid] if isinstance(grid, Mapping) else []
+        for key in varied:
+            if key.removeprefix("methods.").partition(".")[0] == method:
+                del grid[key]
+                self._forget(("grid", key))
 
     def names(self, path: KeyPath) -> list[str]:
         """Keys of the mapping, or items of the list, at ``path``; none where there is neither."""

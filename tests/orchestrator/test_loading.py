@@ -225,6 +225,15 @@ def test_experts_that_are_chosen_anew_replace_those_before(tiny: Callable[..., P
     assert (settings.updates, settings.batch_size) == (90, 16), "without a choice, a mapping changes what it names"
 
 
+def test_what_the_grid_varies_of_a_method_goes_with_it(tiny: Callable[..., Path]) -> None:
+    grid = {"hypogen.blocks": [1, 2], "methods.hypogen.hidden_dim": [4, 8], "training.seed": [0, 1]}
+    assert len(cases(tiny(grid=grid), None)) == 8
+    found = cases(tiny(grid=grid), None, "methods=[cond_policy]")
+    assert [case.values for case in found] == [{"training.seed": 0}, {"training.seed": 1}]
+    with pytest.raises(ConfigError, match="methods has no 'hypogen'"):
+        cases(tiny(grid=grid), None, "methods=[cond_policy]", "grid={hypogen.blocks: [1]}")
+
+
 def test_a_list_of_methods_selects_and_keeps_their_settings(tiny: Callable[..., Path]) -> None:
     methods = cases(tiny(), None, "methods=[hypogen, uvfa]")[0].experiment.methods
     assert list(methods) == ["hypogen", "uvfa"] and methods["hypogen"].settings.blocks == 2
