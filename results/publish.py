@@ -20,7 +20,8 @@ _OF_NAMES = """
 _ROWS = {
     **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves", "trajectories")},
     **{table: f"SELECT * FROM {table} WHERE experiment = $experiment" for table in ("experiments", "decisions")},
-    # What the runs rolled out, its rollouts, and everything that these were made from.
+    # What the runs rolled out, its rollouts, and everything that these were made from; of what a storage has two rows of,
+    # since others' were copied into it, the first making.
     "provenance": """
         WITH RECURSIVE rolled_out AS (
             SELECT artifact FROM runs JOIN experiments USING (run) WHERE experiment = $experiment
@@ -34,6 +35,7 @@ _ROWS = {
             SELECT unnest(parents) AS artifact FROM provenance JOIN made USING (artifact)
         )
         SELECT * FROM provenance WHERE artifact IN (FROM made)
+        QUALIFY row_number() OVER (PARTITION BY artifact ORDER BY started, host) = 1
     """,
     "methods": _OF_NAMES.format(table="methods", name="method"),
     "benchmarks": _OF_NAMES.format(table="benchmarks", name="benchmark"),

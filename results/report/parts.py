@@ -73,11 +73,11 @@ def leaderboard(rows: Sequence[Row], names: Titles) -> str:
 def beside_the_paper(
     store: ResultStore, experiments: Sequence[Row], benchmarks: Mapping[str, set[str]], names: Titles
 ) -> str:
-    """Every table of the paper that an experiment has rows of, measured rows only."""
+    """Every table of the paper that an experiment has rows of, measured rows only: its own on whatever benchmark."""
     parts = []
     for row in experiments:
         for name in _tables_of(row["table"]):
-            if not benchmarks[row["experiment"]] & _benchmarks_of(name):
+            if name != row["table"] and not benchmarks[row["experiment"]] & _benchmarks_of(name):
                 continue
             shown = grid(name, store, experiment=row["experiment"], measured=True)
             if shown.rows:

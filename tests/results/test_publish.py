@@ -161,6 +161,17 @@ def test_a_training_done_anew_is_refused_unless_a_run_shows_that_it_came_out_the
     assert "d" not in column(published, "runs", "run")
 
 
+@pytest.mark.parametrize("copied_file", ["a-copy", "z-copy"])
+def test_of_two_makings_in_one_storage_the_first_is_told_of(measured, published, copied_file):
+    """Others' rows were copied beside a storage's own: which file is read first decides nothing."""
+    copied = {**PROVENANCE_ROW, "artifact": "experts", "kind": "experts", "parents": []}
+    copied["started"] -= timedelta(days=1)
+    measured.write("provenance", copied_file, [copied])
+    publish(measured, "one", published)
+    told = published.table("SELECT started FROM provenance WHERE artifact = 'experts'").column(0).to_pylist()
+    assert told == [copied["started"]]
+
+
 def test_the_command_says_what_it_copied_or_why_not(measured, tmp_path):
     storage, to = str(Path(measured.root).parent), str(tmp_path / "git")
 

@@ -114,7 +114,7 @@ def test_every_table_and_figure_is_there_and_visible(browser, report, width):
 
 def test_tables_say_what_the_command_prints(page, storage):
     store = ResultStore(storage / "results")
-    for experiment, name in (("table1-laptop", "table1"), ("ablation_k-laptop", "table20")):
+    for experiment, name in (("track-laptop", "table1"), ("ablation_k-exact-laptop", "table20")):
         printed = grid(name, store, experiment=experiment, measured=True)
         node = page.locator(f'#paper details[data-experiment="{experiment}"]', has_text=printed.title.split(",")[0])
         shown = node.first.locator("tbody tr").all_inner_texts()
@@ -144,7 +144,7 @@ def test_filters_take_away_what_they_name_and_bring_it_back(page):
 
 
 def test_pointing_at_a_curve_shows_its_numbers_and_so_do_the_arrow_keys(page, storage):
-    figure = page.locator('[data-figure="specs"] figure', has_text="table1-laptop").first
+    figure = page.locator('[data-figure="specs"] figure', has_text="independent-laptop").first
     chart = figure.locator("svg.chart")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
@@ -161,7 +161,7 @@ def test_pointing_at_a_curve_shows_its_numbers_and_so_do_the_arrow_keys(page, st
     drawn = next(float(row.split("\t")[-1]) for row in rows if "HyPoGen" in row)
     mean = ResultStore(storage / "results").frame(
         'SELECT avg("return") AS mean FROM experiments JOIN runs USING (run) JOIN episodes USING (run) '
-        "WHERE experiment = 'table1-laptop' AND method = 'hypogen' AND spec[1] = -10"
+        "WHERE experiment = 'independent-laptop' AND method = 'hypogen' AND spec[1] = -10"
     )
     assert drawn == pytest.approx(mean["mean"][0], abs=0.06)
     page.keyboard.press("Escape")
@@ -352,7 +352,7 @@ def test_the_same_rows_give_the_same_bytes_in_another_process(storage, tmp_path)
     )
     page = out.read_bytes()
     assert page == build(ResultStore(storage / "results"), "filmed")
-    assert b'"experiments":[{"name":"filmed"' in page and b"table1-laptop" not in page
+    assert b'"experiments":[{"name":"filmed"' in page and b"independent-laptop" not in page
     assert b"uvfa split 9" not in page, "a failure of others"
 
 
