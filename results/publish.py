@@ -20,8 +20,8 @@ _OF_NAMES = """
 _ROWS = {
     **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves", "trajectories")},
     **{table: f"SELECT * FROM {table} WHERE experiment = $experiment" for table in ("experiments", "decisions")},
-    # What the runs rolled out, its rollouts, and everything that these were made from. A storage into which others' rows
-    # were copied may have two rows of one artifact: then the first making.
+    # What the runs rolled out, its rollouts, and everything that these were made from. A storage into which others'
+    # rows were copied may have two rows of one artifact: then the first making.
     "provenance": """
         WITH RECURSIVE rolled_out AS (
             SELECT artifact FROM runs JOIN experiments USING (run) WHERE experiment = $experiment
