@@ -95,16 +95,18 @@ def _with_profile(source: YamlSource, profiles: Mapping[str, Json], name: str) -
 
 def _assign(source: YamlSource, assignments: list[str]) -> None:
     """Apply ``--set`` assignments, and add a digest of those that change what is measured to the name."""
-    before, changes = source.data["name"], {}
+    changes: dict[str, Json] = {}
+    named = False
     for text in assignments:
         name, value = parse_assignment(text)
         setting = Setting.parse(name)
         setting.put(source, value, f"--set {text}")
+        named = named or setting.path == ("name",)
         if setting.effect is not Effect.NOTHING or setting.path[0] in ("grid", "search", "until_decided"):
             changes[".".join(setting.path)] = value
-    if changes and source.data["name"] == before:
+    if changes and not named:
         text = repr(sorted((name, repr(value)) for name, value in changes.items()))
-        source.data["name"] = f"{before}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        source.data["name"] = f"{source.data['name']}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def expand(source: YamlSource) -> list[Cell]:

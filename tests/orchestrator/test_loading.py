@@ -212,6 +212,7 @@ def test_a_changed_experiment_has_another_name(tiny: Callable[..., Path]) -> Non
     assert name("training.epochs=7") == changed != name("training.epochs=8")
     assert name("split.seeds=[0]", "seed=3") == name("seed=3", "split.seeds=[0]")
     assert name("training.epochs=7", "name=mine") == "mine"
+    assert name("name=tiny-small", "training.epochs=7") == "tiny-small", "named as it was is named"
     assert name("grid.hypogen.blocks=[1, 2]") != "tiny-small"
 
 
