@@ -86,11 +86,11 @@ def toy(kind: type[Toy], name: str, lasts_s: float, *after: Toy) -> Toy:
 
 @cache
 def experiment() -> Experiment:
-    """Some experiment."""
+    """Some experiment, with as many rollout workers as there are CPUs."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "tiny.yaml")
         path.write_text(TINY)
-        return expand(load(path))[0].experiment
+        return expand(load(path, None, ["resources.rollout.workers=0"]))[0].experiment
 
 
 def state_of(toys: Iterable[Toy], storage: Path) -> ExecutionState:
