@@ -106,7 +106,7 @@ def the_plan() -> Plan:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tiny.yaml")
         path.write_text(TINY)
-        return build(expand(load(path)))
+        return build(expand(load(path, None, ["resources.rollout.workers=0"])))
 
 
 # What goes wrong
