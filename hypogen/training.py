@@ -120,18 +120,17 @@ def fit(
 ) -> list[Row]:
     """Train `generator` in place, and return the curve: rows with epoch, step and unweighted mean losses.
 
-    The batches depend on `seed` and the epoch alone. The folder `checkpoint`, if given, receives the state of the
-    training, and a state found there is continued. An interrupted training ends with the same numbers, to the last bit,
-    as an uninterrupted one (same device, thread count and settings; more epochs may be requested if the learning rate
-    does not fall).
+    Batches depend on `seed` and the epoch alone. The folder `checkpoint`, if given, receives the training's state, and
+    one found there is continued, to the same numbers to the last bit as without an interruption (same device, thread
+    count and settings; more epochs may be requested if the learning rate does not fall).
 
-    on_epoch: function that gets each new row at the end of its epoch. It may raise to stop; the checkpoint on disk
-        stays usable.
-    before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written.
+    on_epoch: function that gets each new row. It may raise to stop; the checkpoint on disk stays usable.
+    before_checkpoint: function that gets the number of every finished epoch before a checkpoint of it is written, so
+        that its own output exists wherever training continues.
     until: number of the settings' epochs after which to stop, for a later call to continue from the checkpoint.
     stop: function called after every step except the last; True ends the training with a checkpoint and Stopped, in the
         middle of an epoch if need be. Checkpoints that are due are written there as well.
-    keep_end: whether the state after the last epoch is written; no use to a caller that stores the generator at once.
+    keep_end: False for a caller that stores a finished generator at once: its last state is not written.
 
     Raises Diverged when a loss or a parameter is not finite, Stopped when `stop` returns True, ValueError for
     demonstrations that do not fit the settings or a checkpoint of another training.
@@ -149,7 +148,8 @@ def fit(
         run.advance(check_parameters=last, between=lambda: run.pause(files, stop))
         if before_checkpoint is not None:
             before_checkpoint(run.epoch)
-        stopping = False if last and not keep_end else run.keep(files, None if last else stop, now=last)
+        done = run.epoch == settings.epochs and not keep_end
+        stopping = not done and run.keep(files, None if last else stop, now=last)
         if on_epoch is not None and run.rows and run.rows[-1]["epoch"] == run.epoch:
             on_epoch(dict(run.rows[-1]))
         if stopping:

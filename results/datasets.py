@@ -1,6 +1,6 @@
 """The store's files as datasets, rows that are not read yet.
 
-Apart from the store itself, whose writers need none of it: pyarrow's datasets import pandas.
+Apart from the store itself, which is asked for what it has far more often than read: pyarrow's datasets import pandas.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHECKED = ds.ParquetFileFormat(
 """Parquet whose pages are compared with their checksums, where they have some, when they are read."""
 
 
-def each(schema: pa.Schema, listed: Sequence[fs.FileInfo], files: fs.FileSystem) -> ds.Dataset:
+def unmerged(schema: pa.Schema, listed: Sequence[fs.FileInfo], files: fs.FileSystem) -> ds.Dataset:
     """Rows of the files `listed`, where they are, in the columns of `schema`."""
     return ds.FileSystemDataset([CHECKED.make_fragment(info.path, files) for info in listed], schema, CHECKED)
 

@@ -21,7 +21,7 @@ _ROWS = {
     **{table: _OF_RUNS.format(table) for table in ("runs", "episodes", "curves", "trajectories")},
     **{table: f"SELECT * FROM {table} WHERE experiment = $experiment" for table in ("experiments", "decisions")},
     # What the runs rolled out, its rollouts, and everything that these were made from. A storage into which others'
-    # rows were copied may have two rows of one artifact: then the first making.
+    # rows were copied may have several of one artifact: last the one that is told of, the first that did not fail.
     "provenance": """
         WITH RECURSIVE rolled_out AS (
             SELECT artifact FROM runs JOIN experiments USING (run) WHERE experiment = $experiment
@@ -35,7 +35,7 @@ _ROWS = {
             SELECT unnest(parents) AS artifact FROM provenance JOIN made USING (artifact)
         )
         SELECT * FROM provenance WHERE artifact IN (FROM made)
-        QUALIFY row_number() OVER (PARTITION BY artifact ORDER BY started, host) = 1
+        ORDER BY artifact, status = 'failed' DESC, started DESC, host
     """,
     "methods": _OF_NAMES.format(table="methods", name="method"),
     "benchmarks": _OF_NAMES.format(table="benchmarks", name="benchmark"),

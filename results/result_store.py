@@ -20,13 +20,15 @@ from results.remote import SETTLED_S, Mirror, is_settled, open_remote, private_c
 from results.rows import Row, to_table
 from results.schema import DIMENSIONS, PROVENANCE, TABLES, TableSchema
 
-if TYPE_CHECKING:  # who only writes needs none of these, and pyarrow's datasets import pandas
+if TYPE_CHECKING:  # who asks what is there needs none of these, and pyarrow's datasets import pandas
     import duckdb
     import pandas as pd
     import pyarrow.dataset as ds
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 _SUFFIX = ".parquet"
+RACES = 5
+"""How often a folder is listed again that was being made when it was listed."""
 _MERGED = ".merged"
 """Folder of merged copies, which may be deleted at any time: in the store, or in the mirror of a remote one."""
 
@@ -90,16 +92,19 @@ class ResultStore:
         """Files of each table, sorted, below a folder of the store: one listing."""
         selector = fs.FileSelector(f"{self._base}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
         found: dict[str, list[fs.FileInfo]] = {table: [] for table in TABLES}
-        try:
-            infos = self._files.get_file_info(selector)
-        except FileNotFoundError:  # a folder that a writer makes at this very moment, which pyarrow trips over
-            infos = self._files.get_file_info(selector)
-        for info in sorted(infos, key=lambda info: info.path):
+        for info in sorted(self._infos(selector), key=lambda info: info.path):
             parent, _, name = info.path.removeprefix(f"{self._base}/").rpartition("/")
             whole = info.type == fs.FileType.File and name.endswith(_SUFFIX) and not name.startswith(".")
             if whole and parent in found:
                 found[parent].append(info)
         return found
+
+    def _infos(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        """What is below a folder; pyarrow trips over one that a writer makes at this very moment."""
+        for _ in range(RACES):
+            with suppress(FileNotFoundError):
+                return self._files.get_file_info(selector)
+        return self._files.get_file_info(selector)
 
     def digest(self) -> str:
         """What all files look like, by name, size and time: one listing, and nothing is read."""
@@ -137,7 +142,7 @@ class ResultStore:
 
     def _datasets(self, listed: dict[str, list[fs.FileInfo]]) -> dict[str, ds.Dataset | pa.Table]:
         """Rows of the files of each table. Remote ones are read from copies; provenance, seldom asked for, there."""
-        from results.datasets import each
+        from results.datasets import unmerged
         from results.merged import merged
 
         folder = self._mirror.copy_of(self._base) if self._mirror is not None else Path(self._base)
@@ -147,7 +152,7 @@ class ResultStore:
             if not infos:
                 found[table] = schema.empty_table()
             elif table == PROVENANCE.name:
-                found[table] = each(schema, infos, self._files)
+                found[table] = unmerged(schema, infos, self._files)
             else:
                 found[table] = merged(schema, infos, folder / _MERGED / table, self._local)
         return found

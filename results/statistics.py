@@ -170,8 +170,9 @@ class Rank(TypedDict):
 def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
     """Places of rivals by `scores`, one per `rival`, `split`, `run` and `spec`; the greater its `mean`, the better.
 
-    Every draw takes the same splits and specs for all rivals, and of each rival its own training seeds. A draw of which
-    a rival has nothing, where its seeds were not measured on the same specs, does not count.
+    Every draw takes the same splits and specs for all rivals, and of each rival its own training seeds. Where a draw
+    takes only seeds and specs of a split that were not measured together, its other splits count; one of which a rival
+    has nothing is none.
     """
     places = {(score["split"], score["spec"]) for score in scores}
     by_rival: dict[str, list[Mapping[str, Any]]] = {}
@@ -191,8 +192,10 @@ def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
     draws = draws[~np.isnan(draws).any(axis=1)]
     for number, rival in enumerate(whole):
         rank = 1 + int((means > means[number]).sum())
-        low, high = np.quantile(1 + (draws > draws[:, [number]]).sum(axis=1), [0.025, 0.975], method="inverted_cdf")
-        found[rival] = Rank(rival=rival, rank=rank, rank_low_95=float(low), rank_high_95=float(high))
+        found[rival] = Rank(rival=rival, rank=rank, rank_low_95=None, rank_high_95=None)
+        if len(draws):
+            low, high = np.quantile(1 + (draws > draws[:, [number]]).sum(axis=1), [0.025, 0.975], method="inverted_cdf")
+            found[rival] |= {"rank_low_95": float(low), "rank_high_95": float(high)}
     return list(found.values())
 
 
@@ -210,7 +213,8 @@ def _drawn_together(rivals: Sequence[Sequence[Values]], repetitions: int = REPET
             there = ~np.isnan(chosen)
             total, count = np.where(there, chosen, 0.0).sum(axis=(1, 2)), there.sum(axis=(1, 2))
             means[drawn == number] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        yield means.mean(axis=1)
+        splits = (~np.isnan(means)).sum(axis=1)
+        yield np.divide(np.nansum(means, axis=1), splits, out=np.full(repetitions, np.nan), where=splits > 0)
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], runs: Sequence[str], values: Values) -> list[Values]:

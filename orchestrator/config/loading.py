@@ -41,8 +41,8 @@ def load(path: str | Path, profile: str | None = None, assignments: Iterable[str
     """The file with the profile and then the ``--set`` assignments on top. ConfigError if any cannot be read.
 
     Profile and assignments are part of the experiment's name (``ablation_k-smoke``, ``ablation_k-smoke-1f0c3a``), so
-    the rows of a changed experiment never take the place of the file's own. Assignments that change nothing that is
-    measured, and those beside ``name=…``, leave the name alone.
+    the rows of a changed experiment never take the place of the file's own, unless ``name=…`` says so. Assignments that
+    change nothing that is measured, and those beside ``name=…``, leave the name alone.
     """
     source, profiles = _read(Path(path))
     if profile is not None:

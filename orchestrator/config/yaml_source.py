@@ -62,11 +62,12 @@ class YamlSource:
         varies of those that are left out goes with them; experts that are chosen anew (by source, algorithm or recipe)
         replace the ones before, settings and all.
         """
+        if path == ("methods",) and isinstance(value, list):
+            for name in set(self.names(path)) - set(map(str, value)):
+                self._leave_out(name)
         if path == ("methods",) and isinstance(value, list) and isinstance(self._at(path), Mapping):
             there = self._at(path)
             kept = {str(name): there.get(str(name), {}) for name in value}
-            for name in there.keys() - kept.keys():
-                self._leave_out(name)
             self._forget(path)
             self.origins[path] = origin
             self._put(path, kept)
@@ -86,11 +87,12 @@ class YamlSource:
         self._put(path, value)
 
     def _leave_out(self, method: str) -> None:
-        """Drop what the grid varies of a method."""
+        """Drop what the grid of the file or its profile varies of a method."""
         grid = self._at(("grid",))
         varied = [str(key) for key in grid] if isinstance(grid, Mapping) else []
         for key in varied:
-            if key.removeprefix("methods.").partition(".")[0] == method:
+            of_method = key.removeprefix("methods.").partition(".")[0] == method
+            if of_method and not self.origin(("grid", key)).startswith("--set"):
                 del grid[key]
                 self._forget(("grid", key))
 

@@ -169,18 +169,27 @@ def _privately() -> Iterator[None]:
     """Ray is started meanwhile as a private one may be, sooner than another.
 
     Its workers inherit their variables, since a runtime environment takes an interpreter more for each of them. There
-    is no autoscaler, nobody to print workers' output at the driver, and no server of usage statistics, which are off;
-    each takes a second of a core. The agent takes any free port: for the usual one it waits 3 s where another Ray of
-    the host has it. ``ray.init`` has no options for these.
+    is no autoscaler, nobody to print workers' output at the driver, and no API server, which would do nothing here but
+    report usage; each takes a second of a core. The agent serves nothing either: for its usual port it waits 3 s where
+    another Ray of the host has it. ``ray.init`` has no options for these.
     """
-    from ray._private import node, parameter
+    from ray._private import node, parameter, utils
 
-    lean: dict[str, Any] = {"dashboard_agent_listen_port": 0, "no_monitor": True, "include_log_monitor": False}
+    lean: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_replaced(parameter, "RayParams", functools.partial(parameter.RayParams, **lean)))
-        stack.enter_context(_replaced(node.Node, "start_api_server", lambda self, **options: None))
+        stack.enter_context(_replaced(node.Node, "start_api_server", _name_no_api_server))
+        stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", lambda: "nothing to serve"))
         stack.enter_context(_variables(for_workers()))
         yield
+
+
+def _name_no_api_server(node: Any, **options: object) -> None:
+    """Leave an address at which nothing is: without one the agent looks for it, and logs so, once a second."""
+    from ray._private import ray_constants
+
+    name, space = ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD
+    node.get_gcs_client().internal_kv_put(name, b"127.0.0.1:0", True, space)
 
 
 @contextlib.contextmanager

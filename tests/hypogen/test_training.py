@@ -113,6 +113,8 @@ def test_the_end_is_not_written_where_nobody_wants_it(tmp_path):
     again = tiny_generator("hyperzero")
     assert fit(again, tiny_demonstrations(), QUICK, 1, path, keep_end=False) == rows
     assert same(again, undisturbed)
+    fit(generator, tiny_demonstrations(), QUICK, 1, tmp_path / "part", until=2, keep_end=False)
+    assert Checkpoint(tmp_path / "part", run.identity()).load()["epoch"] == 2, "a later call is to continue"
 
 
 def test_a_finished_training_can_be_extended(tmp_path):

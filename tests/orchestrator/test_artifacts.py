@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +16,6 @@ from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make_all
 from orchestrator.config.loading import expand, load
 from orchestrator.planning.plan import build
-from tests.helpers.experiments import ROOT
-
-
-def test_a_rollout_worker_imports_no_pandas() -> None:
-    """A third of a second for each of them, and half of what the same command again takes."""
-    program = "import sys, orchestrator.execution.rollout_pool, orchestrator.console.remembered as _"
-    subprocess.run([sys.executable, "-c", f"{program}; assert 'pandas' not in sys.modules"], check=True, cwd=ROOT)
 
 
 def test_noise_disturbs_what_experts_do_and_not_what_they_show(tiny: Callable[..., Path], tmp_path: Path) -> None:

@@ -106,7 +106,9 @@ def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_
         "where = Address('local', 'test'); authenticate(where)\n"
         "import ray\n"
         "with connected(where, num_cpus=1):\n"
-        "    print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], flush=True); sys.stdin.read()"
+        "    logs = ray._private.worker._global_node.get_logs_dir_path()\n"
+        "    print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], logs, flush=True)\n"
+        "    sys.stdin.read()"
     )
     mine = {**without_ray(), "HOME": str(tmp_path / "mine"), "RAY_AUTH_MODE": "disabled"}
     (tmp_path / "mine").mkdir()
@@ -114,9 +116,9 @@ def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_
         [sys.executable, "-c", code], env=mine, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as private:
         assert private.stdout and private.stdin
-        address, token = private.stdout.readline().split()
+        address, token, logs = private.stdout.readline().split()
         started = [" ".join(child.cmdline()) for child in psutil.Process(private.pid).children(recursive=True)]
-        assert any("dashboard/agent.py" in line and "--listen-port=0" in line for line in started), started
+        assert any("dashboard/agent.py" in line and "--minimal" in line for line in started), started
         idle = ("log_monitor.py", "autoscaler", "dashboard/dashboard.py")
         assert not any(name in line for name in idle for line in started), started
         tried = ({}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64})
@@ -126,6 +128,7 @@ def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_
         welcome = stranger(address, tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
         assert "ran 42" in welcome.stdout, welcome.stderr
         private.stdin.close()
+    assert "Traceback" not in Path(logs, "dashboard_agent.log").read_text(), "it looks for nothing that is not there"
     assert not (tmp_path / "mine" / ".ray").exists(), "the token is written nowhere"
 
 

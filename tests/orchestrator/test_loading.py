@@ -231,8 +231,15 @@ def test_what_the_grid_varies_of_a_method_goes_with_it(tiny: Callable[..., Path]
     assert len(cases(tiny(grid=grid), None)) == 8
     found = cases(tiny(grid=grid), None, "methods=[cond_policy]")
     assert [case.values for case in found] == [{"training.seed": 0}, {"training.seed": 1}]
-    with pytest.raises(ConfigError, match="methods has no 'hypogen'"):
-        cases(tiny(grid=grid), None, "methods=[cond_policy]", "grid={hypogen.blocks: [1]}")
+    asked = ["methods=[cond_policy]", "grid={hypogen.blocks: [1]}"]
+    for assignments in (asked, asked[::-1]):
+        with pytest.raises(ConfigError, match="methods has no 'hypogen'"):
+            cases(tiny(grid=grid), None, *assignments)
+
+
+def test_that_is_so_of_a_list_of_methods_too() -> None:
+    found = cases(ROOT / "experiments" / "capacity.yaml", None, "methods=[expert, hypogen, uvfa]")
+    assert [case.values for case in found] == [{"uvfa.embedding_dim": width} for width in (256, 2756)]
 
 
 def test_a_list_of_methods_selects_and_keeps_their_settings(tiny: Callable[..., Path]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from orchestrator.console import remembered
 from orchestrator.console.remembered import Remembered
 from results.result_store import ResultStore
+from tests.helpers.experiments import ROOT
 
 LINES = "tiny: made nothing; the rest was there.\n"
 
@@ -36,6 +39,18 @@ def write(folder: Path, value: float) -> Path:
 
 def test_the_same_command_recalls_from_another_process_too(file: Path) -> None:
     assert Remembered(str(file.parent / "runs"), file, None, []).recall() == LINES
+    program = """
+import sys
+from pathlib import Path
+from orchestrator.console.remembered import Remembered
+
+print(Remembered(sys.argv[1], Path(sys.argv[2]), None, []).recall(), end="")
+assert not {"pandas", "ray", "torch"} & set(sys.modules), "which take seconds"
+"""
+    words = [sys.executable, "-c", program, str(file.parent / "runs"), str(file)]
+    variables = {**os.environ, "TMPDIR": str(file.parent)}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env=variables)
+    assert done.stdout == LINES
 
 
 @pytest.mark.parametrize("other", [("smoke", []), (None, ["seed=1"])])

@@ -159,6 +159,10 @@ def test_a_training_done_anew_is_refused_unless_a_run_shows_that_it_came_out_the
     with pytest.raises(ResultsError, match=r"rows of another training of .*generator-a.*publish to another folder"):
         publish(measured, "three", published)
     assert "d" not in column(published, "runs", "run")
+    first = published.table("SELECT * FROM provenance WHERE artifact = 'generator-a'").to_pylist()
+    measured.write("provenance", "copied", first)
+    with pytest.raises(ResultsError, match="rows of another training"):
+        publish(measured, "three", published)
 
 
 @pytest.mark.parametrize("copied_file", ["a-copy", "z-copy"])
@@ -167,6 +171,9 @@ def test_of_two_makings_in_one_storage_the_first_is_told_of(measured, published,
     copied = {**PROVENANCE_ROW, "artifact": "experts", "kind": "experts", "parents": []}
     copied["started"] -= timedelta(days=1)
     measured.write("provenance", copied_file, [copied])
+    measured.write(
+        "provenance", "0-failed", [{**copied, "started": copied["started"] - timedelta(days=1), "status": "failed"}]
+    )
     publish(measured, "one", published)
     told = published.table("SELECT started FROM provenance WHERE artifact = 'experts'").column(0).to_pylist()
     assert told == [copied["started"]]

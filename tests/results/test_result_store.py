@@ -211,6 +211,26 @@ def test_a_reader_never_sees_half_a_file_whenever_the_writer_is_killed(store):
     assert store.frame("SELECT count(*) AS n FROM curves").n[0] == 9000
 
 
+def test_a_folder_that_is_made_while_it_is_listed_is_listed_again(store, monkeypatch):
+    store.write("curves", "a", [CURVE])
+
+    class Racing:
+        failures = 3
+
+        def get_file_info(self, selector):
+            self.failures -= 1
+            if self.failures >= 0:
+                raise FileNotFoundError(selector.base_dir)
+            return files.get_file_info(selector)
+
+    files, racing = store._files, Racing()
+    monkeypatch.setattr(store, "_files", racing)
+    assert store.keys("curves") == ["a"] and racing.failures == -1
+    racing.failures = 100
+    with pytest.raises(FileNotFoundError):
+        store.keys("curves")
+
+
 def test_nothing_heavy_is_imported():
     program = (
         "import pkgutil, importlib, sys, results\n"

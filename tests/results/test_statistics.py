@@ -317,6 +317,20 @@ def test_seeds_that_were_measured_on_other_specs_cost_no_rank() -> None:
     assert len(ahead) == 2 and places == [(1, 1, 1), (2, 2, 2)]
 
 
+def test_of_many_rivals_with_such_seeds_no_draw_may_be_left() -> None:
+    """Each rival has one seed per spec, of twenty: hardly any draw has something of all of them."""
+    rivals = [
+        [
+            score
+            for score in scores_of(f"{number}", [[float(number)] * 20], runs=20)
+            if score["run"].split()[-1] == score["spec"]
+        ]
+        for number in range(40)
+    ]
+    found = ranks([score for rival in rivals for score in rival])
+    assert sorted(place["rank"] for place in found) == list(range(1, 41))
+
+
 def test_a_rival_that_was_not_measured_everywhere_has_no_rank() -> None:
     found = ranks([*scores_of("all", [[1.0, 2.0]]), *scores_of("some", [[5.0]])])
     assert [(place["rival"], place["rank"]) for place in found] == [("all", 1), ("some", None)]
