@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from hypogen.benchmarks import get_benchmark
 from results.__main__ import app
-from results.catalogue import grid
+from results.catalogue import compare, grid
+from results.publish import publish
 from results.result_store import ResultStore
 from results.table_files import titles
 
@@ -39,6 +41,52 @@ def test_the_means_on_the_page_are_those_of_the_rows(experiment: str, table: str
         else:
             name, shown = "", f"| {row.mean:.1f} |"  # a table of an ablation names its values, not the method
         assert any(name in line and shown in line for line in page), (experiment, row)
+
+
+def lead(row: dict[str, Any]) -> str:
+    return f"{row['difference']:+.1f} ({row['low_95']:.1f} to {row['high_95']:.1f})"
+
+
+def by_the_splits(row: dict[str, Any]) -> str:
+    return f"{row['t_low_95']:.1f} to {row['t_high_95']:.1f}"
+
+
+def compared(a: str, b: str, **scope: Any) -> dict[str, dict[str, Any]]:
+    """The comparison of two methods by benchmark, each as it was trained."""
+    found = compare(a, b, STORE, own_training=True, **scope)
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    return {row["benchmark"]: row for row in rows}
+
+
+def test_leads_on_the_page_are_those_of_compare() -> None:
+    lines = (FOLDER / "README.md").read_text().splitlines()
+    rivals = [("hypogen", "hyperzero"), *((method, "nearest") for method in ("hyperzero", "hypogen", "pearl", "uvfa"))]
+    columns = [compared(*pair, experiment="track-laptop") for pair in rivals]
+    inside, outside = (compared(*rivals[0], experiment="track-laptop", distribution=part) for part in ("in", "out"))
+    for benchmark in inside:
+        leads = [lead(column[benchmark]) for column in columns]
+        apart = [text for part in (inside, outside) for text in (lead(part[benchmark]), by_the_splits(part[benchmark]))]
+        for cells in (leads, apart):
+            assert f"| {benchmark} | {' | '.join(cells)} |" in [line.replace("**", "") for line in lines], cells
+    assert len(inside) == 12
+
+
+def test_leads_at_equal_compute_are_those_of_compare(tmp_path: Path) -> None:
+    both, lines = ResultStore(tmp_path / "results"), (FOLDER / "README.md").read_text().splitlines()
+    for experiment in ("track-laptop", "equal-compute-laptop"):
+        publish(STORE, experiment, both)
+    found = compare("hypogen", "hyperzero", both, own_training=True)
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    longer = [row for row in rows if row["settings_b"].get("training.epochs") == "66"]
+    assert len(longer) == 12
+    for row in longer:
+        cells = [
+            line.split("|") for line in lines if line.startswith(f"| {row['benchmark']} |") and line.count("|") == 10
+        ]
+        ((_, _, mean, _, _, difference, splits, *_),) = cells
+        assert mean.strip() == f"{row['mean_a']:.1f}" or row["splits"] < 3
+        assert difference.replace("**", "").strip().startswith(lead(row)), row["benchmark"]
+        assert splits.strip() == by_the_splits(row) or row["splits"] < 3
 
 
 @pytest.mark.parametrize("table", titles())
