@@ -1,5 +1,7 @@
 """The vector of worlds: its contract, exact continuation, and what it refuses."""
 
+import pickle
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -155,6 +157,20 @@ def test_a_world_that_blows_up_is_named(name):
         worlds.step(np.zeros(worlds.action_space.shape))
     worlds.reset()
     worlds.step(np.zeros(worlds.action_space.shape))
+
+
+def test_an_error_of_mujoco_names_the_spec_and_can_be_sent():
+    specs = BENCHMARKS["cheetah-length"].grid[[0, -1]]
+    worlds = make_vector("cheetah-length", specs, threads=2)
+    worlds.reset(seed=0)
+    options = get_model(ENVIRONMENTS["cheetah"], worlds.model_values[1]).opt
+    solver, options.solver = options.solver, 99
+    try:
+        with pytest.raises(FloatingPointError, match=rf"spec \[{specs[1, 0]:g}\] failed: .*unknown solver") as failed:
+            worlds.step(np.zeros(worlds.action_space.shape))
+    finally:
+        options.solver = solver
+    assert str(pickle.loads(pickle.dumps(failed.value))) == str(failed.value), "as Ray does"
 
 
 @pytest.mark.parametrize(
