@@ -26,10 +26,11 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of one run of TINY from nothing; the experiment and what was printed lie beside it."""
+    """The storage of a run of TINY from nothing, by two workers; the experiment and what was printed lie beside it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "tiny.yaml").write_text(TINY)
-    done = sweep("tiny.yaml", "--storage", "./runs", "--address", "local", cwd=folder)
+    words = ["--storage", "./runs", "--address", "local", "--set", "resources.rollout.workers=2"]
+    done = sweep("tiny.yaml", *words, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "stdout").write_text(done.stdout)
     return folder / "runs"
