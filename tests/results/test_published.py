@@ -27,10 +27,12 @@ def test_the_means_on_the_page_are_those_of_the_rows(experiment: str, table: str
     words = ["table", table, "--experiment", experiment, "--storage", str(FOLDER)]
     assert CliRunner().invoke(app, words).exit_code == 0
     rows = STORE.frame(
-        "SELECT benchmark, method, selection, json_merge_patch(settings, '{\"training.seed\": null}') AS settings, "
+        "SELECT benchmark, method, selection, settings, avg(mean) mean, avg(success) success, avg(steps) steps "
+        "FROM (SELECT benchmark, method, selection, split_seed, "
+        "json_merge_patch(settings, '{\"training.seed\": null}') AS settings, "
         'avg("return") AS mean, 100 * avg(success::INT) AS success, avg(if(success, length, 200)) AS steps '
         "FROM runs JOIN episodes USING (run) JOIN experiments USING (run) "
-        "WHERE experiment = $experiment AND method <> 'expert' AND role = 'test' GROUP BY ALL",
+        "WHERE experiment = $experiment AND method <> 'expert' AND role = 'test' GROUP BY ALL) GROUP BY ALL",
         experiment=experiment,
     )
     assert len(rows)
