@@ -23,7 +23,7 @@ from orchestrator.execution.simulated_nodes import Device, SimulatedNode, Taken,
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.trainings import asked, bundles
 
-START_S = 10.0
+START_S = 7.0
 """Seconds until the first artifact is begun: Python, PyTorch, the plan, Ray; and from the last one to the table."""
 PROCESS_S = 3.0
 """Seconds of a core until a new process of Ray can make its first artifact."""
