@@ -191,11 +191,12 @@ def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
     draws = np.stack(list(_drawn_together(list(whole.values()))), axis=1)
     draws = draws[~np.isnan(draws).any(axis=1)]
     for number, rival in enumerate(whole):
-        rank = 1 + int((means > means[number]).sum())
-        found[rival] = Rank(rival=rival, rank=rank, rank_low_95=None, rank_high_95=None)
+        place = found[rival]
+        place["rank"] = 1 + int((means > means[number]).sum())
         if len(draws):
-            low, high = np.quantile(1 + (draws > draws[:, [number]]).sum(axis=1), [0.025, 0.975], method="inverted_cdf")
-            found[rival] |= {"rank_low_95": float(low), "rank_high_95": float(high)}
+            drawn = 1 + (draws > draws[:, [number]]).sum(axis=1)
+            bounds = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+            place["rank_low_95"], place["rank_high_95"] = map(float, bounds)
     return list(found.values())
 
 

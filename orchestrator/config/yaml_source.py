@@ -65,13 +65,12 @@ class YamlSource:
         if path == ("methods",) and isinstance(value, list):
             for name in set(self.names(path)) - set(map(str, value)):
                 self._leave_out(name)
-        if path == ("methods",) and isinstance(value, list) and isinstance(self._at(path), Mapping):
-            there = self._at(path)
-            kept = {str(name): there.get(str(name), {}) for name in value}
-            self._forget(path)
-            self.origins[path] = origin
-            self._put(path, kept)
-            return
+            if isinstance(there := self._at(path), Mapping):
+                kept = {str(name): there.get(str(name), {}) for name in value}
+                self._forget(path)
+                self.origins[path] = origin
+                self._put(path, kept)
+                return
         if path == ("experts",) and isinstance(value, Mapping) and not EXPERT_CHOICES.isdisjoint(value):
             self._forget(path)
             self._put(path, {})
