@@ -78,7 +78,9 @@ def compare(
     method_a: Annotated[str, typer.Argument(help="A method, such as hypogen, or expert.")],
     method_b: Annotated[str, typer.Argument(help="Another one.")],
     benchmark: Annotated[str | None, typer.Option(help="Only this benchmark.")] = None,
-    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Only the runs of this experiment; may be given several times.")
+    ] = None,
     own_training: Annotated[
         bool,
         typer.Option("--own-training", help="Each by its own epochs, batch, learning rate and noise on the specs."),
@@ -107,7 +109,7 @@ def compare(
             method_b,
             store,
             benchmark=benchmark,
-            experiment=experiment,
+            experiments=experiment or (),
             own_training=own_training,
             distribution=distribution,
             whole=csv,

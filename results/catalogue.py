@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +62,7 @@ def grid(
     benchmark: only its rows. measured: without rows that only the paper has; a note counts them where nothing is left.
     """
     sql = statement(name)
-    with store.connect(experiment) as connection:
+    with store.connect(*([] if experiment is None else [experiment])) as connection:
         if experiment is not None:
             _require(connection, "experiment", experiment, "experiments")
         if benchmark is not None:
@@ -100,13 +100,14 @@ def compare(
     store: ResultStore,
     *,
     benchmark: str | None = None,
-    experiment: str | None = None,
+    experiments: Sequence[str] = (),
     own_training: bool = False,
     distribution: Literal["in", "out"] | None = None,
     whole: bool = False,
 ) -> Grid:
     """Method `a` against method `b` on the splits and specs where both were rolled out under the same conditions.
 
+    experiments: only their runs.
     own_training: whether each may have been trained by settings of its own (epochs, batch, rate, noise on the specs).
     distribution: only the test specs in the training specs' distribution, or only those out of it.
     whole: as in `grid`.
@@ -115,11 +116,11 @@ def compare(
     method, benchmark or experiment that is not there, for a method against itself, and where nothing can be paired.
     """
     inside = None if distribution is None else distribution == "in"
-    scope = {"benchmark": benchmark, "experiment": experiment, "inside": inside}
+    scope = {"benchmark": benchmark, "experiments": list(experiments) or None, "inside": inside}
     asked = {"a": a, "b": b, "own_training": own_training, **scope}
     sql = _COMPARISON.read_text()
-    with store.connect(experiment) as connection:
-        if experiment is not None:
+    with store.connect(*experiments) as connection:
+        for experiment in experiments:
             _require(connection, "experiment", experiment, "experiments")
         if benchmark is not None:
             _require(connection, "benchmark", benchmark, "runs")
@@ -136,7 +137,7 @@ def compare(
             + ("" if distribution is None else ", or take all specs (without --distribution)")
         )
     place = {None: "", "in": ", in distribution", "out": ", out of distribution"}[distribution]
-    title = _titled(f"{title_of(sql)}{place}: {a} (a) against {b} (b)", experiment)
+    title = _titled(f"{title_of(sql)}{place}: {a} (a) against {b} (b)", " and ".join(experiments))
     return _whole(columns, rows) if whole else presented(columns, rows, title, scope_of(sql))
 
 

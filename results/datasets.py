@@ -26,12 +26,14 @@ def unmerged(schema: pa.Schema, listed: Sequence[fs.FileInfo], files: fs.FileSys
     return ds.FileSystemDataset([CHECKED.make_fragment(info.path, files) for info in listed], schema, CHECKED)
 
 
-def measured_by(experiment: str, stored: Mapping[str, ds.Dataset | pa.Table]) -> dict[str, pa.Table]:
-    """What the runs of an experiment measured, of the tables that hold it."""
+def measured_by(experiments: Sequence[str], stored: Mapping[str, ds.Dataset | pa.Table]) -> dict[str, pa.Table]:
+    """What the runs of some experiments measured, of the tables that hold it."""
     asked = stored["experiments"]
     if isinstance(asked, pa.Table):  # none at all
         return {}
-    runs = asked.to_table(columns=["run"], filter=ds.field("experiment") == experiment).column("run").cast(pa.string())
+    runs = (
+        asked.to_table(columns=["run"], filter=ds.field("experiment").isin(experiments)).column("run").cast(pa.string())
+    )
     measured = {name: stored[name] for name in ("episodes", "curves", "trajectories")}
     return {name: _of_runs(rows, runs) for name, rows in measured.items() if isinstance(rows, ds.Dataset)}
 

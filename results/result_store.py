@@ -172,10 +172,10 @@ class ResultStore:
             listed = self._list()
         return listed
 
-    def connect(self, experiment: str | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(self, *experiments: str) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can only read: the store's tables, the paper's numbers, and the macros.
 
-        With an `experiment`, only what its runs measured is there, read once, however much there is of others.
+        With `experiments`, only what their runs measured is there, read once, however much there is of others.
         `methods` and `benchmarks` are views, which describe every name in `runs` and in the paper. Use the connection
         as a context manager, or close it. It sees the files that were there when it was made.
         """
@@ -187,8 +187,8 @@ class ResultStore:
         names = {name: f"stored_{name}" if name in described else name for name in TABLES}
         of_paper = {"paper": paper(), "paper_methods": paper_methods(), "paper_benchmarks": paper_benchmarks()}
         stored = self._datasets(self._list_settled())
-        if experiment is not None:
-            stored |= measured_by(experiment, stored)
+        if experiments:
+            stored |= measured_by(experiments, stored)
         return connect({**of_paper, **{view: stored[name] for name, view in names.items()}})
 
     def frame(self, sql: str, **parameters: Any) -> pd.DataFrame:

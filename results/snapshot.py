@@ -26,7 +26,7 @@ class Snapshot(ResultStore):
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
-    def connect(self, experiment: str | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(self, *experiments: str) -> duckdb.DuckDBPyConnection:
         """The one connection, which leaving a `with` does not close, and which has all experiments."""
         return cast("duckdb.DuckDBPyConnection", nullcontext(self._connection))
 

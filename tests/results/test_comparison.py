@@ -165,14 +165,16 @@ def test_maniskill_is_compared_by_success(store):
     assert row["ratio"] is None
 
 
-def test_of_an_experiment_or_a_benchmark(store):
+def test_of_an_experiment_or_several_or_a_benchmark(store):
     meet(store)
-    store.write("experiments", "one", [asked("one", "a1"), asked("both", "a0"), asked("both", "z0")])
-    assert compared(store, experiment="both") == compared(store, benchmark="cheetah-speed")
-    with pytest.raises(ResultsError, match="cannot be compared"):
-        compared(store, experiment="one")
+    store.write("experiments", "one", [asked("one", "a1"), asked("both", "a0"), asked("both", "z0"), asked("z", "z0")])
+    assert compared(store, experiments=["both"]) == compared(store, benchmark="cheetah-speed")
+    assert compared(store, experiments=["both", "z"]) == compared(store, experiments=["both"])
+    for alone in ("one", "z"):
+        with pytest.raises(ResultsError, match=r"cannot be compared|unknown method"):
+            compared(store, experiments=[alone])
     with pytest.raises(ResultsError, match=r"unknown experiment 'bth'\. Did you mean 'both'"):
-        compared(store, experiment="bth")
+        compared(store, experiments=["both", "bth"])
 
 
 def test_the_text_says_what_its_columns_mean(store):

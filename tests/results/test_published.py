@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from hypogen.benchmarks import get_benchmark
 from results.__main__ import app
 from results.catalogue import compare, grid
-from results.publish import publish
 from results.result_store import ResultStore
 from results.table_files import titles
 
@@ -53,22 +52,22 @@ def by_the_splits(row: dict[str, Any]) -> str:
     return f"{row['t_low_95']:.1f} to {row['t_high_95']:.1f}"
 
 
-def comparisons(a: str, b: str, store: ResultStore, **scope: Any) -> list[dict[str, Any]]:
-    """The comparisons of two methods, each as it was trained."""
-    found = compare(a, b, store, own_training=True, **scope)
+def comparisons(a: str, b: str, **scope: Any) -> list[dict[str, Any]]:
+    """What is published of two methods, each as it was trained."""
+    found = compare(a, b, STORE, own_training=True, **scope)
     return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
 def compared(a: str, b: str, **scope: Any) -> dict[str, dict[str, Any]]:
-    """What is published of two methods, by benchmark."""
-    return {row["benchmark"]: row for row in comparisons(a, b, STORE, **scope)}
+    """The same by benchmark."""
+    return {row["benchmark"]: row for row in comparisons(a, b, **scope)}
 
 
 def test_leads_on_the_page_are_those_of_compare() -> None:
     lines = (FOLDER / "README.md").read_text().splitlines()
     rivals = [("hypogen", "hyperzero"), *((method, "nearest") for method in ("hyperzero", "hypogen", "pearl", "uvfa"))]
-    columns = [compared(*pair, experiment="track-laptop") for pair in rivals]
-    inside, outside = (compared(*rivals[0], experiment="track-laptop", distribution=part) for part in ("in", "out"))
+    columns = [compared(*pair, experiments=["track-laptop"]) for pair in rivals]
+    inside, outside = (compared(*rivals[0], experiments=["track-laptop"], distribution=part) for part in ("in", "out"))
     for benchmark in inside:
         leads = [lead(column[benchmark]) for column in columns]
         apart = [text for part in (inside, outside) for text in (lead(part[benchmark]), by_the_splits(part[benchmark]))]
@@ -77,11 +76,9 @@ def test_leads_on_the_page_are_those_of_compare() -> None:
     assert len(inside) == 12
 
 
-def test_leads_at_equal_compute_are_those_of_compare(tmp_path: Path) -> None:
-    both, lines = ResultStore(tmp_path / "results"), (FOLDER / "README.md").read_text().splitlines()
-    for experiment in ("track-laptop", "equal-compute-laptop"):
-        publish(STORE, experiment, both)
-    rows = comparisons("hypogen", "hyperzero", both)
+def test_leads_at_equal_compute_are_those_of_compare() -> None:
+    lines = (FOLDER / "README.md").read_text().splitlines()
+    rows = comparisons("hypogen", "hyperzero", experiments=["track-laptop", "equal-compute-laptop"])
     longer = [row for row in rows if row["settings_b"].get("training.epochs") == "66"]
     assert len(longer) == 12
     for row in longer:
