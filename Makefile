@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Python compiles what is imported; pip would compile all 27,000 modules, for a minute.
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile
+# What needs only the set-up is done two at a time.
+MAKEFLAGS += --jobs=2
 # Debian's packages that Python's cannot bring: what `apt-get` installs when it is missing.
 LIBRARIES := $(shell { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -oE 'lib(vulkan|EGL|GL|gthread-2\.0)\.so\.[01]' | sort -u)
 # Without them SAPIEN and OpenCV, and so ManiSkill2, cannot be imported.
@@ -41,8 +45,8 @@ endif
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { [ -n "$(APT)" ] && $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { \
 	  echo "$(PYTHON) cannot make a virtual environment: install Python's venv module (Debian: python3-venv)."; exit 2; }
 	@echo "Installing the locked dependencies into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@echo "Compiling the kernels of training …"
 	@$(BIN)/python -c "import torch; from hypogen.adam import adam; adam([torch.nn.Parameter(torch.zeros(1))], 0.1)"
 	@touch $@
@@ -60,19 +64,19 @@ types: setup
 # Triton interprets the GPU's kernels in one test. It has a folder of its own: where torch finds it, it imports it.
 $(VENV)/triton/.ready: $(VENV)/.ready
 	@echo "Installing Triton, by which the GPU's kernels are tested on a processor …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.9.0
+	@$(PIP) --no-deps --upgrade --target $(VENV)/triton triton==3.9.0
 	@touch $@
 
 # trackio wants an older Pillow than the lock has: for its test it lies in a folder of its own, with what it brings.
 $(VENV)/trackio/.ready: $(VENV)/.ready
 	@echo "Installing trackio, for the test of what is sent to it …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/trackio \
+	@$(PIP) --no-deps --upgrade --target $(VENV)/trackio \
 	  trackio==0.43.0 brotli==1.2.1 gradio_client==2.7.2 hf-xet==1.8.0 httpcore==1.0.9 httpcore2==2.16.2 httptools==0.9.0 httpx==0.28.1 \
 	  httpx2==2.16.2 huggingface_hub==2.4.0 orjson==3.13.0 pillow==12.3.0 python-multipart==0.0.34 truststore==0.10.5 uvloop==0.23.0 watchfiles==1.3.0
 	@touch $@
 
 # The tests open the report in a browser.
-browser:
+browser: setup
 ifeq ($(CHROMIUM),)
 ifneq ($(APT),)
 	@echo "Installing Chromium, in which the tests open the report …"
