@@ -171,7 +171,7 @@ def test_of_an_experiment_or_several_or_a_benchmark(store):
     assert compared(store, experiments=["both"]) == compared(store, benchmark="cheetah-speed")
     assert compared(store, experiments=["both", "z"]) == compared(store, experiments=["both"])
     for alone in ("one", "z"):
-        with pytest.raises(ResultsError, match=r"cannot be compared|unknown method"):
+        with pytest.raises(ResultsError, match="cannot be compared"):
             compared(store, experiments=[alone])
     with pytest.raises(ResultsError, match=r"unknown experiment 'bth'\. Did you mean 'both'"):
         compared(store, experiments=["both", "bth"])
