@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what is imported; pip would compile all 27,000 modules, for a minute.
+# Python compiles what is imported and keeps it; pip would compile all 27,000 modules, for a minute.
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile
 # What needs only the set-up is done two at a time.
 MAKEFLAGS += --jobs=2
@@ -47,6 +47,10 @@ endif
 	@echo "Installing the locked dependencies into $(VENV) …"
 	@$(PIP) -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
+ifneq ($(PYTHONDONTWRITEBYTECODE),)
+	@echo "Compiling the modules, since PYTHONDONTWRITEBYTECODE keeps Python from doing it at the first import …"
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # some packages bring modules for later Pythons
+endif
 	@echo "Compiling the kernels of training …"
 	@$(BIN)/python -c "import torch; from hypogen.adam import adam; adam([torch.nn.Parameter(torch.zeros(1))], 0.1)"
 	@touch $@

@@ -21,8 +21,10 @@ def test_of_one_experiment_only_what_its_runs_measured_is_there(store):
     fill(store, [run_row("a"), run_row("b")], [*episode_rows("a", 0, [1.0, 2.0]), *episode_rows("b", 0, [3.0])])
     for name, runs in (("one", ["a"]), ("both", ["a", "b"])):
         store.write("experiments", name, [asked(name, run, place) for place, run in enumerate(runs)])
-    for name, returns in (("one", [1.0, 2.0]), ("both", [1.0, 2.0, 3.0]), ("none", []), (None, [1.0, 2.0, 3.0])):
-        with store.connect(name) as connection:
+    everything = [1.0, 2.0, 3.0]
+    asked_for = {("one",): [1.0, 2.0], ("both",): everything, ("none",): [], ("one", "both"): everything, (): everything}
+    for names, returns in asked_for.items():
+        with store.connect(*names) as connection:
             assert (
                 connection.sql('SELECT "return" FROM episodes ORDER BY ALL').fetchnumpy()["return"].tolist() == returns
             )
