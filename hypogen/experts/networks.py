@@ -8,10 +8,15 @@ memory and can be captured in a CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+Head = tuple[Tensor, Tensor]
+"""Weights and biases of the last layer."""
+Gradients = tuple[Tensor | None, Tensor | None]
+"""Where the gradients of the last hidden layer's bias and of the head's weight go."""
 
 
 class Layers(NamedTuple):
@@ -25,17 +30,72 @@ class Layers(NamedTuple):
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
 
-    def first(self, count: int) -> Layers:
-        """Views of the first ``count`` networks."""
+    def first(self, count: int | None) -> Layers:
+        """Views of the first ``count`` networks (None: all)."""
         return Layers(tuple(w[:count] for w in self.weights), tuple(b[:count] for b in self.biases))
+
+
+class Tails(Protocol):
+    """What surrounds the products of N stacked networks' layers; a product that is the only work comes with it.
+
+    Hidden units and slopes are ``[N, B, K]`` in the products' type, all else float32: biases and their gradients ``[N,
+    1, K]``, the last layer's (the head's) weights and their gradient ``[N, O, K]``, its biases ``[N, O, 1]``, its
+    outputs ``[N, O, B]`` and their slope ``[N, B, O]``. A gradient that is None is not wanted.
+    """
+
+    def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+        """A hidden layer: out = relu(below @ weight + bias)."""
+
+    def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
+        """The last hidden layer, and the head's outputs."""
+
+    def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
+        """Slope at the last hidden layer, before its ReLU, and the gradients of its bias and of the head's weight."""
+
+    def slopes(self, hidden: Tensor, slope: Tensor, by_bias: Tensor | None) -> None:
+        """Slope before a hidden layer's ReLU from the one after it, in place, and the gradient of its bias."""
+
+
+class TorchTails:
+    """Tails as torch's operations."""
+
+    def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+        torch.baddbmm(bias.to(out.dtype), below, weight, out=out).relu_()
+
+    def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
+        self.hidden(below, weight, bias, out)
+        torch.baddbmm(head[1], head[0], out.float().mT, out=outputs)
+
+    def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
+        by_bias, by_head = gradients
+        slope.copy_(torch.bmm(above, head))
+        self.slopes(hidden, slope, by_bias)
+        if by_head is not None:
+            torch.bmm(above.mT, hidden.float(), out=by_head)
+
+    def slopes(self, hidden: Tensor, slope: Tensor, by_bias: Tensor | None) -> None:
+        torch.ops.aten.threshold_backward.grad_input(slope, hidden, 0, grad_input=slope)
+        if by_bias is not None:
+            torch.sum(slope, 1, keepdim=True, dtype=by_bias.dtype, out=by_bias)
+
+
+def tails(dtype: torch.dtype, device: torch.device) -> Tails:
+    """The quickest form: on a processor with GNU's OpenMP (Linux) native, elsewhere torch's."""
+    if device.type == "cpu":
+        try:
+            from hypogen.native.tails import CpuTails  # loads Numba, which only training needs
+        except OSError:
+            return TorchTails()
+        return CpuTails(dtype)
+    return TorchTails()
 
 
 class StackedMLP:
     """N MLPs with ReLU between their layers and all parameters in one float32 vector.
 
     ``flat`` holds the parameters that an optimiser steps, and ``backward`` leaves the gradient in ``gradient``.
-    Products are computed in ``dtype``. In bfloat16 they use a copy that ``refresh`` brings up to date, and the output
-    of the last layer alone is still computed in float32, since bfloat16 resolves a value near 100 only to half a unit.
+    Products are computed in ``dtype``. In bfloat16 they use a copy that ``refresh`` brings up to date, and biases and
+    the last layer alone are still computed in float32, since bfloat16 resolves a value near 100 only to half a unit.
     """
 
     def __init__(self, count: int, sizes: Sequence[int], dtype: torch.dtype, device: str | torch.device) -> None:
@@ -47,7 +107,9 @@ class StackedMLP:
         self._raw_gradient = self.gradient if dtype == torch.float32 else self.gradient.to(dtype)
         self.master = self._views(self.flat)
         self.layers = self._views(self._copy)
-        self._gradients = self._views(self._raw_gradient)
+        self._gradients = self._views(self.gradient)
+        self._products = self._gradients if dtype == torch.float32 else self._views(self._raw_gradient)
+        self._tails = tails(dtype, self.flat.device)
 
     def linear(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Views in ``torch.nn.Linear``'s layout: weights ``[N, out, in]`` and biases ``[N, out]`` of each layer."""
@@ -78,46 +140,48 @@ class StackedMLP:
 
     def forward(self, space: PassBuffers, count: int | None = None) -> Tensor:
         """Outputs ``[N, B, out]`` (float32) of all networks, or of the first ``count``, for ``space.inputs``."""
-        layers = self.layers if count is None else self.layers.first(count)
-        below = space.inputs
-        for weight, bias, hidden in zip(layers.weights, layers.biases, space.hidden, strict=False):
-            torch.baddbmm(bias, below, weight, out=hidden).relu_()
+        weights, master, below = self.layers.first(count).weights, self.master.first(count), space.inputs
+        *biases, last_bias, head_bias = master.biases
+        for weight, bias, hidden in zip(weights[:-2], biases, space.hidden[:-1], strict=True):
+            self._tails.hidden(below, weight, bias, hidden)
             below = hidden
-        if space.last is not below:
-            space.last.copy_(below)
-        head, bias = self.master.weights[-1][: len(below)], self.master.biases[-1][: len(below)]
-        return torch.baddbmm(bias, head, space.last.mT, out=space.outputs).mT
+        head = master.weights[-1], head_bias
+        self._tails.last(below, weights[-2], last_bias, space.hidden[-1], head, space.outputs)
+        return space.outputs.mT
 
     def backward(self, space: PassBuffers, gradient: Tensor) -> None:
         """Set ``self.gradient`` from the loss gradient ``[N, B, out]`` at the outputs of the last ``forward``."""
-        weights, biases = self._gradients
-        for layer, below, above in self._descend(self.layers, space, gradient):
-            outer = (above, below) if layer == len(weights) - 1 else (below, above)
-            torch.bmm(outer[0].mT, outer[1], out=weights[layer])
-            torch.sum(above, 1, out=biases[layer].flatten(1))
-        if self._raw_gradient is not self.gradient:
-            self.gradient.copy_(self._raw_gradient)
+        weights, raw = self._gradients.weights, self._products.weights
+        torch.sum(gradient, 1, out=self._gradients.biases[-1].flatten(1))
+        for layer, below, above in self._descend(space, gradient, self._gradients, self.count):
+            torch.bmm(below.mT, above, out=raw[layer])
+            if raw[layer] is not weights[layer]:
+                weights[layer].copy_(raw[layer])
 
     def input_gradient(self, space: PassBuffers, gradient: Tensor, count: int) -> Tensor:
         """Gradient of the loss with respect to the inputs ``[count, B, in]`` of the first ``count`` networks."""
-        layers = self.layers.first(count)
-        *_, (_, _, lowest) = self._descend(layers, space, gradient)
-        return torch.bmm(lowest, layers.weights[0].mT)
+        *_, (_, _, lowest) = self._descend(space, gradient, None, count)
+        return torch.bmm(lowest, self.layers.weights[0][:count].mT)
 
-    def _descend(self, layers: Layers, space: PassBuffers, gradient: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Walk down the layers: for each its number, its input, and the loss gradient at its output (before ReLU)."""
-        above = gradient.to(self.dtype)
-        for layer in range(len(layers.weights) - 1, 0, -1):
-            below = space.hidden[layer - 1]
-            yield layer, below, above
-            weight = layers.weights[layer] if layer == len(layers.weights) - 1 else layers.weights[layer].mT
-            slope = space.gradients[layer - 1]
-            if above.shape[-1] == 1 and above.dtype == torch.float32:
-                torch.mul(above, weight, out=slope)  # MKL takes 15 times as long for this product
+    def _descend(
+        self, space: PassBuffers, gradient: Tensor, gradients: Layers | None, count: int
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Walk down the hidden layers: of each its number, its input, and the loss gradient at its output before ReLU.
+
+        The head's weights' gradient and those of the hidden layers' biases go to ``gradients``.
+        """
+        weights, top = self.layers.first(count).weights, len(self.layers.weights) - 2
+        space.above.copy_(gradient)
+        for layer in range(top, -1, -1):
+            hidden, slope = space.hidden[layer], space.gradients[layer]
+            by_bias, by_head = (gradients.biases[layer], gradients.weights[-1]) if gradients else (None, None)
+            if layer == top:
+                head = self.master.weights[-1][:count]
+                self._tails.head_slopes(hidden, space.above, head, slope, (by_bias, by_head))
             else:
-                torch.bmm(above, weight, out=slope)
-            above = torch.ops.aten.threshold_backward.grad_input(slope, below, 0, grad_input=slope)
-        yield 0, space.inputs, above
+                torch.bmm(space.gradients[layer + 1], weights[layer + 1].mT, out=slope)
+                self._tails.slopes(hidden, slope, by_bias)
+            yield layer, space.hidden[layer - 1] if layer else space.inputs, slope
 
     def _pairs(self) -> list[tuple[int, int]]:
         return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
@@ -143,7 +207,5 @@ class PassBuffers:
         self.inputs = torch.zeros(nets, rows, network.sizes[0], dtype=dtype, device=device)
         self.hidden = [torch.empty(nets, rows, width, dtype=dtype, device=device) for width in network.sizes[1:-1]]
         self.gradients = [torch.empty_like(hidden) for hidden in self.hidden]
-        self.last = (
-            self.hidden[-1] if dtype == torch.float32 else torch.empty_like(self.hidden[-1], dtype=torch.float32)
-        )
         self.outputs = torch.empty(nets, network.sizes[-1], rows, device=device)  # laid out like the last layer
+        self.above = torch.empty(nets, rows, network.sizes[-1], device=device)

@@ -1,4 +1,4 @@
-"""The kernels' code. All that is compiled is in this file: Numba compiles again when it changes, and no other."""
+"""The kernels' code. All that they compile is in this file: Numba compiles again when it changes, and no other."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _READ, _SECOND_LEVEL, _DATA = 0, 2, 1
 JOB = 8
 """Integers that describe a job."""
 
-_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
-_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+thread = types.ExternalFunction("omp_get_thread_num", types.int32())
+threads = types.ExternalFunction("omp_get_num_threads", types.int32())
 
 llvm.set_option("hypogen", "-runtime-memory-check-threshold=64")
 """LLVM vectorises loops over many arrays only if it may check at run time that they are apart; `_update` has 12."""
@@ -36,21 +36,21 @@ def _cache_found() -> bool:
     return True
 
 
-_CACHE = _cache_found()
-_compiled = njit(error_model="numpy", cache=_CACHE, fastmath={"contract"})
-_reordered = njit(error_model="numpy", cache=_CACHE, fastmath={"contract", "reassoc"})
+CACHE = _cache_found()
+compiled = njit(error_model="numpy", cache=CACHE, fastmath={"contract"})
+reordered = njit(error_model="numpy", cache=CACHE, fastmath={"contract", "reassoc"})
 """For dot products, whose terms may be added up in any order (the same one every time)."""
 
-_entry = cfunc(types.void(types.CPointer(types.int64)), error_model="numpy", cache=_CACHE)
+entry = cfunc(types.void(types.CPointer(types.int64)), error_model="numpy", cache=CACHE)
 """A kernel's entry: a function of a table of jobs that every thread calls, and that does its share of them.
 
-The table's first row: number of jobs, address of Adam's numbers (float64), address of the norms (float64). Its other
-rows are the jobs; see `CpuKernels` for them. There is an entry for each type of real numbers.
+Here the table's first row: number of jobs, address of Adam's numbers (float64), address of the norms (float64). Its
+other rows are the jobs; see `CpuKernels` for them. There is an entry for each type of real numbers.
 """
 
 
 @intrinsic
-def _pointer(context: Any, address: Any, real: Any) -> Any:
+def pointer(context: Any, address: Any, real: Any) -> Any:
     """Pointer to numbers of type `real` at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -74,7 +74,7 @@ def _prefetch(context: Any, array: Any, place: Any) -> Any:
     return types.void(array, place), generate
 
 
-@_compiled
+@compiled
 def _fetch(w, row, part, parts):  # type: ignore[no-untyped-def]
     """Bring a part of the 4 rows of w [m, n] that are worked on in two rounds: a burst of all would block."""
     line = 64 // w.itemsize
@@ -83,7 +83,7 @@ def _fetch(w, row, part, parts):  # type: ignore[no-untyped-def]
         _prefetch(w, (row + 8) * w.shape[1] + part * size + j)
 
 
-@_compiled
+@compiled
 def _cut(position, columns, rows, step):  # type: ignore[no-untyped-def]
     """Row of a matrix, a multiple of `step`, at which the share ends that ends at its element `position`."""
     if position <= 0:
@@ -91,18 +91,18 @@ def _cut(position, columns, rows, step):  # type: ignore[no-untyped-def]
     return rows if position >= rows * columns else position // columns // step * step
 
 
-@_compiled
+@compiled
 def _share(total, position, rows, columns, step):  # type: ignore[no-untyped-def]
     """Rows first:last of a matrix, multiples of `step`, that this thread works on.
 
     All matrices lie behind one another, `total` elements in all, and this one begins at element `position`.
     """
-    share, shares = _thread(), _threads()
+    share, shares = thread(), threads()
     first = _cut(total * share // shares - position, columns, rows, step)
     return first, _cut(total * (share + 1) // shares - position, columns, rows, step)
 
 
-@_compiled
+@compiled
 def _work(jobs, place):  # type: ignore[no-untyped-def]
     """Elements of all jobs' weights, whose rows and columns are at a place."""
     total = 0
@@ -111,7 +111,7 @@ def _work(jobs, place):  # type: ignore[no-untyped-def]
     return total
 
 
-@_reordered
+@reordered
 def _dot(one, other):  # type: ignore[no-untyped-def]
     total = one.dtype.type(0)
     for j in range(one.shape[0]):
@@ -119,7 +119,7 @@ def _dot(one, other):  # type: ignore[no-untyped-def]
     return total
 
 
-@_reordered
+@reordered
 def _dots(x, w, y, first, last):  # type: ignore[no-untyped-def]
     """y[:, first:last] = x @ w[first:last].T for x [S, n], w [m, n]: 4 rows of w and 2 of x at a time in registers."""
     pairs, fours = len(x) // 2 * 2, first + (last - first) // 4 * 4
@@ -147,7 +147,7 @@ def _dots(x, w, y, first, last):  # type: ignore[no-untyped-def]
             y[s, k] = _dot(x[s], w[k])
 
 
-@_compiled
+@compiled
 def _sums(x, w, y, first, last):  # type: ignore[no-untyped-def]
     """y = x[:, first:last] @ w[first:last] for x [S, m], w [m, n]: 4 rows of w and 4 of x at a time in registers.
 
@@ -181,7 +181,7 @@ def _sums(x, w, y, first, last):  # type: ignore[no-untyped-def]
                 y[s, j] += a0 * w[k, j]
 
 
-@_compiled
+@compiled
 def _update(p, m, v, g, a, b, first, last, numbers):  # type: ignore[no-untyped-def]
     """Adam's update of rows first:last of a parameter p with moments m and v [m, n].
 
@@ -221,7 +221,7 @@ def _update(p, m, v, g, a, b, first, last, numbers):  # type: ignore[no-untyped-
                 p[row, j] -= step * mean / (np.sqrt(square) * root + epsilon)
 
 
-@_reordered
+@reordered
 def _square(a, b):  # type: ignore[no-untyped-def]
     """Sum of the squares of a.T @ b for a [R, m], b [R, n]: of the products of their Gram matrices' elements."""
     total = 0.0
@@ -233,7 +233,7 @@ def _square(a, b):  # type: ignore[no-untyped-def]
 
 
 def dots_entry(real: Any) -> Any:
-    @_entry
+    @entry
     def dots(table):  # type: ignore[no-untyped-def]
         count, position = table[0], 0
         jobs = carray(table, (count + 1, JOB))
@@ -245,12 +245,12 @@ def dots_entry(real: Any) -> Any:
             position += rows * columns
             if first == last:
                 continue
-            x = carray(_pointer(job[0], real), (job[4], columns))
-            w = carray(_pointer(job[1], real), (rows, columns))
-            y = carray(_pointer(job[2], real), (job[4], rows))
+            x = carray(pointer(job[0], real), (job[4], columns))
+            w = carray(pointer(job[1], real), (rows, columns))
+            y = carray(pointer(job[2], real), (job[4], rows))
             _dots(x, w, y, first, last)
             if job[3] != 0:
-                bias = carray(_pointer(job[3], real), (rows,))
+                bias = carray(pointer(job[3], real), (rows,))
                 for s in range(job[4]):
                     for k in range(first, last):
                         y[s, k] += bias[k]
@@ -263,7 +263,7 @@ def dots_entry(real: Any) -> Any:
 
 
 def sums_entry(real: Any) -> Any:
-    @_entry
+    @entry
     def sums(table):  # type: ignore[no-untyped-def]
         count, position = table[0], 0
         jobs = carray(table, (count + 1, JOB))
@@ -273,15 +273,15 @@ def sums_entry(real: Any) -> Any:
             rows, columns = job[5], job[6]
             first, last = _share(total, position, rows, columns, CHUNK)
             position += rows * columns
-            x = carray(_pointer(job[0], real), (job[4], rows))
-            w = carray(_pointer(job[1], real), (rows, columns))
-            y = carray(_pointer(job[2], real), (-(-rows // CHUNK), job[4], columns))
+            x = carray(pointer(job[0], real), (job[4], rows))
+            w = carray(pointer(job[1], real), (rows, columns))
+            y = carray(pointer(job[2], real), (-(-rows // CHUNK), job[4], columns))
             for start in range(first, last, CHUNK):
                 part = y[start // CHUNK]
                 for s in range(0, job[4], 16):  # the first level of a small cache holds 16 rows of sums
                     _sums(x[s : s + 16], w, part[s : s + 16], start, min(start + CHUNK, rows))
                 if job[3] != 0:
-                    mask = carray(_pointer(job[3], real), (job[4], columns))
+                    mask = carray(pointer(job[3], real), (job[4], columns))
                     for s in range(job[4]):
                         for j in range(columns):
                             part[s, j] = real(0) if mask[s, j] <= 0 else part[s, j]
@@ -290,31 +290,31 @@ def sums_entry(real: Any) -> Any:
 
 
 def norms_entry(real: Any) -> Any:
-    @_entry
+    @entry
     def norms(table):  # type: ignore[no-untyped-def]
-        share, shares, count = _thread(), _threads(), table[0]
+        share, shares, count = thread(), threads(), table[0]
         jobs = carray(table, (count + 1, JOB))
-        found = carray(_pointer(table[2], np.float64), (count,))
+        found = carray(pointer(table[2], np.float64), (count,))
         for number in range(share, count, shares):
             job = jobs[number + 1]
             rank, rows, columns = job[5], job[6], job[7]
             if rank == 0:
-                whole = carray(_pointer(job[3], real), (1, rows * columns))
+                whole = carray(pointer(job[3], real), (1, rows * columns))
                 found[number] = np.float64(_dot(whole[0], whole[0]))
             else:
-                a = carray(_pointer(job[3], real), (rank, rows))
-                b = carray(_pointer(job[4], real), (rank, columns))
+                a = carray(pointer(job[3], real), (rank, rows))
+                b = carray(pointer(job[4], real), (rank, columns))
                 found[number] = _square(a, b)
 
     return norms
 
 
 def adam_entry(real: Any) -> Any:
-    @_entry
+    @entry
     def adam(table):  # type: ignore[no-untyped-def]
         count, position = table[0], 0
         jobs = carray(table, (count + 1, JOB))
-        given = carray(_pointer(table[1], np.float64), (5 + 2 * count,))
+        given = carray(pointer(table[1], np.float64), (5 + 2 * count,))
         total = _work(jobs, 6)
         for number in range(count):
             job = jobs[number + 1]
@@ -332,12 +332,12 @@ def adam_entry(real: Any) -> Any:
                 real(given[3]),
                 real(given[6 + 2 * number]),
             )
-            p = carray(_pointer(job[0], real), (rows, columns))
-            m = carray(_pointer(job[1], real), (rows, columns))
-            v = carray(_pointer(job[2], real), (rows, columns))
-            g = carray(_pointer(job[3], real), (rows, columns))
-            a = carray(_pointer(job[3], real), (rank, rows))
-            b = carray(_pointer(job[4], real), (rank, columns))
+            p = carray(pointer(job[0], real), (rows, columns))
+            m = carray(pointer(job[1], real), (rows, columns))
+            v = carray(pointer(job[2], real), (rows, columns))
+            g = carray(pointer(job[3], real), (rows, columns))
+            a = carray(pointer(job[3], real), (rank, rows))
+            b = carray(pointer(job[4], real), (rank, columns))
             _update(p, m, v, g, a, b, first, last, numbers)
 
     return adam

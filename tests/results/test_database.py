@@ -21,8 +21,8 @@ def test_of_one_experiment_only_what_its_runs_measured_is_there(store):
     fill(store, [run_row("a"), run_row("b")], [*episode_rows("a", 0, [1.0, 2.0]), *episode_rows("b", 0, [3.0])])
     for name, runs in (("one", ["a"]), ("both", ["a", "b"])):
         store.write("experiments", name, [asked(name, run, place) for place, run in enumerate(runs)])
-    everything = [1.0, 2.0, 3.0]
-    asked_for = {("one",): [1.0, 2.0], ("both",): everything, ("none",): [], ("one", "both"): everything, (): everything}
+    every = [1.0, 2.0, 3.0]
+    asked_for = {("one",): [1.0, 2.0], ("both",): every, ("none",): [], ("one", "both"): every, (): every}
     for names, returns in asked_for.items():
         with store.connect(*names) as connection:
             assert (

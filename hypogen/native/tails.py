@@ -1,0 +1,213 @@
+"""Kernels for what surrounds the products of stacked networks: biases, ReLU, heads, and their gradients.
+
+In bfloat16 a pass over the output of a product takes torch a tenth of what the product takes, and there are up to four
+of them; these make one. Numba compiles again when this file changes, and not where `kernels` does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, types
+from numba.extending import intrinsic, overload
+from torch import Tensor
+
+from hypogen.native.kernels import compiled, entry, pointer, reordered, thread, threads
+from hypogen.native.openmp import run
+
+ROW = 6
+"""Integers that describe one network's job: addresses, by the columns of its entry.
+
+The table's first row is what all jobs share: number of networks, rows, width and outputs.
+"""
+
+Head = tuple[Tensor, Tensor]
+Gradients = tuple[Tensor | None, Tensor | None]
+
+
+@intrinsic
+def _same_bits(context: Any, value: Any, kind: Any) -> Any:
+    """The bits of a number, read as another type of the same size."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return kind.dtype(value, kind), generate
+
+
+def _wide(value):  # type: ignore[no-untyped-def]
+    """A float32 of a number, which is one or the bits of a bfloat16."""
+
+
+def _narrow(value, like):  # type: ignore[no-untyped-def]
+    """A float32 as the numbers of an array are: itself, or the bits of the nearest bfloat16 (half to even)."""
+
+
+@overload(_wide)
+def _wide_of(value):  # type: ignore[no-untyped-def]
+    if value == types.uint16:
+        return lambda value: _same_bits(np.uint32(np.uint32(value) << np.uint32(16)), np.float32)
+    return lambda value: value
+
+
+@overload(_narrow)
+def _narrow_of(value, like):  # type: ignore[no-untyped-def]
+    if like.dtype == types.uint16:
+
+        def narrow(value, like):  # type: ignore[no-untyped-def]
+            bits = _same_bits(value, np.uint32)
+            odd = np.uint32(bits >> np.uint32(16)) & np.uint32(1)
+            return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+        return narrow
+    return lambda value, like: value
+
+
+@compiled
+def _rectify(z, bias):  # type: ignore[no-untyped-def]
+    """z [B, K] = relu(z + bias [K])."""
+    for b in range(z.shape[0]):
+        for k in range(z.shape[1]):
+            value = _wide(z[b, k]) + bias[k]
+            z[b, k] = _narrow(np.float32(0) if value < 0 else value, z)
+
+
+@reordered
+def _head(h, weight, bias, out):  # type: ignore[no-untyped-def]
+    """out [O, B] = weight [O, K] @ h.T + bias [O] for h [B, K]."""
+    row = np.empty(h.shape[1], np.float32)
+    for b in range(h.shape[0]):
+        for k in range(h.shape[1]):
+            row[k] = _wide(h[b, k])
+        for o in range(weight.shape[0]):
+            total = np.float32(0)
+            for k in range(h.shape[1]):
+                total += row[k] * weight[o, k]
+            out[o, b] = total + bias[o]
+
+
+@compiled
+def _head_slopes(h, above, weight, slope, by_bias, by_weight):  # type: ignore[no-untyped-def]
+    """slope [B, K] = (h > 0) * above [B, O] @ weight [O, K]; its sum, and above.T @ h, where they are wanted."""
+    row, value = np.empty(h.shape[1], np.float32), np.empty(h.shape[1], np.float32)
+    by_bias[:] = 0
+    by_weight[:] = 0
+    for b in range(h.shape[0]):
+        for k in range(h.shape[1]):
+            row[k] = _wide(h[b, k])
+            value[k] = above[b, 0] * weight[0, k]
+        for o in range(1, weight.shape[0]):
+            for k in range(h.shape[1]):
+                value[k] += above[b, o] * weight[o, k]
+        for k in range(h.shape[1]):
+            kept = value[k] if row[k] > 0 else np.float32(0)
+            slope[b, k] = _narrow(kept, slope)
+            by_bias[k] += kept
+        for o in range(by_weight.shape[0]):
+            for k in range(h.shape[1]):
+                by_weight[o, k] += above[b, o] * row[k]
+
+
+@compiled
+def _slopes(h, slope, by_bias):  # type: ignore[no-untyped-def]
+    """slope [B, K] *= h > 0, and its sum [K]."""
+    by_bias[:] = 0
+    for b in range(h.shape[0]):
+        for k in range(h.shape[1]):
+            kept = _wide(slope[b, k]) if _wide(h[b, k]) > 0 else np.float32(0)
+            slope[b, k] = _narrow(kept, slope)
+            by_bias[k] += kept
+
+
+def _forward_entry(number: Any) -> Any:
+    @entry
+    def forward(table):  # type: ignore[no-untyped-def]
+        """Columns: products, bias; and weight or 0, bias and outputs of the head."""
+        count, rows, width, outputs = table[0], table[1], table[2], table[3]
+        jobs = carray(table, (count + 1, ROW))
+        for place in range(1 + count * thread() // threads(), 1 + count * (thread() + 1) // threads()):
+            job = jobs[place]
+            z = carray(pointer(job[0], number), (rows, width))
+            _rectify(z, carray(pointer(job[1], np.float32), (width,)))
+            if job[2] != 0:
+                weight = carray(pointer(job[2], np.float32), (outputs, width))
+                bias = carray(pointer(job[3], np.float32), (outputs,))
+                _head(z, weight, bias, carray(pointer(job[4], np.float32), (outputs, rows)))
+
+    return forward
+
+
+def _backward_entry(number: Any) -> Any:
+    @entry
+    def backward(table):  # type: ignore[no-untyped-def]
+        """Columns: hidden, slope, its sum or 0; and slope of the outputs or 0, head's weight, its gradient or 0."""
+        count, rows, width, outputs = table[0], table[1], table[2], table[3]
+        jobs = carray(table, (count + 1, ROW))
+        unwanted = np.empty(width, np.float32)
+        for place in range(1 + count * thread() // threads(), 1 + count * (thread() + 1) // threads()):
+            job = jobs[place]
+            h = carray(pointer(job[0], number), (rows, width))
+            slope = carray(pointer(job[1], number), (rows, width))
+            by_bias = carray(pointer(job[2], np.float32), (width,)) if job[2] != 0 else unwanted
+            if job[3] != 0:
+                above = carray(pointer(job[3], np.float32), (rows, outputs))
+                weight = carray(pointer(job[4], np.float32), (outputs, width))
+                wanted = outputs if job[5] != 0 else 0
+                by_weight = carray(pointer(job[5], np.float32), (wanted, width))
+                _head_slopes(h, above, weight, slope, by_bias, by_weight)
+            else:
+                _slopes(h, slope, by_bias)
+
+    return backward
+
+
+@cache
+def _entries(dtype: torch.dtype) -> tuple[Any, Any]:
+    number = {torch.float32: np.float32, torch.bfloat16: np.uint16}[dtype]
+    return _forward_entry(number), _backward_entry(number)
+
+
+class CpuTails:
+    """See `hypogen.experts.networks.Tails`. Every thread works on whole networks: any number gives the same bits."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._entries = _entries(dtype)
+        self._forward, self._backward = (ctypes.c_void_p(entry.address) for entry in self._entries)
+        self._tables: dict[tuple[int, ...], ctypes.Array[ctypes.c_int64]] = {}
+
+    def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+        torch.bmm(below, weight, out=out)
+        self._run(self._forward, out, 0, [bias])
+
+    def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
+        torch.bmm(below, weight, out=out)
+        self._run(self._forward, out, outputs.shape[1], [bias, *head, outputs])
+
+    def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
+        by_bias, by_head = gradients
+        self._run(self._backward, hidden, above.shape[2], [slope, by_bias, above, head, by_head])
+
+    def slopes(self, hidden: Tensor, slope: Tensor, by_bias: Tensor | None) -> None:
+        self._run(self._backward, hidden, 0, [slope, by_bias])
+
+    def _run(self, kernel: ctypes.c_void_p, first: Tensor, outputs: int, others: list[Tensor | None]) -> None:
+        tensors = [first, *others]
+        shape = *first.shape, outputs
+        key = *shape, *(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
+        if key not in self._tables:
+            self._tables[key] = _table(shape, tensors)
+        run(kernel, self._tables[key], torch.get_num_threads())
+
+
+def _table(shape: Sequence[int], tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_int64]:
+    """What all jobs share, and for each network the addresses of its part of every tensor (None: 0)."""
+    rows = [[*shape]]
+    for number in range(shape[0]):
+        rows.append([0 if tensor is None else tensor[number].data_ptr() for tensor in tensors])
+    values = [value for row in rows for value in [*row, *[0] * (ROW - len(row))]]
+    return (ctypes.c_int64 * len(values))(*values)
