@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from hypogen.adam import BETAS, EPSILON
+
 Head = tuple[Tensor, Tensor]
 """Weights and biases of the last layer."""
 Gradients = tuple[Tensor | None, Tensor | None]
@@ -79,23 +81,58 @@ class TorchTails:
             torch.sum(slope, 1, keepdim=True, dtype=by_bias.dtype, out=by_bias)
 
 
-def tails(dtype: torch.dtype, device: torch.device) -> Tails:
-    """The quickest form: on a processor with GNU's OpenMP (Linux) native, elsewhere torch's."""
-    if device.type == "cpu":
-        try:
-            from hypogen.native.tails import CpuTails  # loads Numba, which only training needs
-        except OSError:
-            return TorchTails()
-        return CpuTails(dtype)
-    return TorchTails()
+class FlatAdam(Protocol):
+    """Adam of a stacked network.
+
+    Attributes:
+        state: what determines the next steps: ``step``, ``exp_avg`` and ``exp_avg_sq``, to be changed in place.
+    """
+
+    state: dict[str, Tensor]
+
+    def step(self, rate: float) -> None:
+        """Move the network's parameters, and the copy used in products, by the gradient of its last ``backward``."""
+
+
+class TorchAdam:
+    """torch's Adam. On a GPU its step may be captured."""
+
+    def __init__(self, network: StackedMLP) -> None:
+        flat = network.flat
+        self._network, flat.grad = network, network.gradient
+        self._adam = torch.optim.Adam([flat], betas=BETAS, eps=EPSILON, fused=True, capturable=flat.is_cuda)
+        # Created now, so that a checkpoint can be loaded before the first step.
+        self.state = {
+            "step": torch.zeros((), device=flat.device),
+            "exp_avg": torch.zeros_like(flat),
+            "exp_avg_sq": torch.zeros_like(flat),
+        }
+        self._adam.state[flat] = self.state
+
+    def step(self, rate: float) -> None:
+        self._network.collect()
+        self._adam.param_groups[0]["lr"] = rate
+        self._adam.step()
+        self._network.refresh()
+
+
+def _is_native(device: torch.device) -> bool:
+    """Whether passes and Adam are native code's: on a processor with GNU's OpenMP (Linux)."""
+    if device.type != "cpu":
+        return False
+    try:
+        import hypogen.native.stacked  # noqa: F401 - loads Numba, which only training needs
+    except OSError:
+        return False
+    return True
 
 
 class StackedMLP:
     """N MLPs with ReLU between their layers and all parameters in one float32 vector.
 
-    ``flat`` holds the parameters that an optimiser steps, and ``backward`` leaves the gradient in ``gradient``.
-    Products are computed in ``dtype``. In bfloat16 they use a copy that ``refresh`` brings up to date, and biases and
-    the last layer alone are still computed in float32, since bfloat16 resolves a value near 100 only to half a unit.
+    ``flat`` holds the parameters, and ``adam`` gives what steps them by the gradient of the last ``backward``. Products
+    are computed in ``dtype``. In bfloat16 they use a copy that ``refresh`` brings up to date, and biases and the last
+    layer alone are still computed in float32, since bfloat16 resolves a value near 100 only to half a unit.
     """
 
     def __init__(self, count: int, sizes: Sequence[int], dtype: torch.dtype, device: str | torch.device) -> None:
@@ -109,7 +146,27 @@ class StackedMLP:
         self.layers = self._views(self._copy)
         self._gradients = self._views(self.gradient)
         self._products = self._gradients if dtype == torch.float32 else self._views(self._raw_gradient)
-        self._tails = tails(dtype, self.flat.device)
+        self._native = _is_native(self.flat.device)
+        self._tails: Tails = TorchTails()
+        if self._native:
+            from hypogen.native.stacked import CpuTails
+
+            self._tails = CpuTails(dtype)
+
+    def adam(self) -> FlatAdam:
+        """Adam for these parameters, without a step."""
+        if not self._native:
+            return TorchAdam(self)
+        from hypogen.native.stacked import CpuAdam
+
+        if self._copy is self.flat:
+            return CpuAdam(self.flat, self.dtype, [(self.flat, self.gradient, None)])
+        pieces: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        hidden = len(self.sizes) - 2
+        pieces += zip(self.master.weights[:hidden], self._products.weights, self.layers.weights, strict=False)
+        rest = (self.master.weights[-1], *self.master.biases), (self._gradients.weights[-1], *self._gradients.biases)
+        pieces += [(parameters, gradient, None) for parameters, gradient in zip(*rest, strict=True)]
+        return CpuAdam(self.flat, self.dtype, pieces)
 
     def linear(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Views in ``torch.nn.Linear``'s layout: weights ``[N, out, in]`` and biases ``[N, out]`` of each layer."""
@@ -150,13 +207,17 @@ class StackedMLP:
         return space.outputs.mT
 
     def backward(self, space: PassBuffers, gradient: Tensor) -> None:
-        """Set ``self.gradient`` from the loss gradient ``[N, B, out]`` at the outputs of the last ``forward``."""
-        weights, raw = self._gradients.weights, self._products.weights
+        """Find the gradient from that of the loss at the outputs ``[N, B, out]`` of the last ``forward``."""
         torch.sum(gradient, 1, out=self._gradients.biases[-1].flatten(1))
         for layer, below, above in self._descend(space, gradient, self._gradients, self.count):
-            torch.bmm(below.mT, above, out=raw[layer])
-            if raw[layer] is not weights[layer]:
-                weights[layer].copy_(raw[layer])
+            torch.bmm(below.mT, above, out=self._products.weights[layer])
+
+    def collect(self) -> Tensor:
+        """All of the gradient of the last ``backward`` in one float32 vector."""
+        if self._products is not self._gradients:
+            for whole, product in list(zip(self._gradients.weights, self._products.weights, strict=True))[:-1]:
+                whole.copy_(product)
+        return self.gradient
 
     def input_gradient(self, space: PassBuffers, gradient: Tensor, count: int) -> Tensor:
         """Gradient of the loss with respect to the inputs ``[count, B, in]`` of the first ``count`` networks."""

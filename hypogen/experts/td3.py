@@ -60,7 +60,7 @@ class PopulationTD3:
         # The leading axis of the critics is [2 S]: all first critics, then all second ones.
         self.actor, self.target_actor = networks(specs, actor_sizes)
         self.critic, self.target_critic = networks(2 * specs, critic_sizes)
-        self._actor_adam, self._critic_adam = (self._adam(network) for network in (self.actor, self.critic))
+        self._actor_adam, self._critic_adam = self.actor.adam(), self.critic.adam()
         self._actor_space, self._critic_space = PassBuffers(self.actor, rows), PassBuffers(self.critic, rows)
         self._q1_space = PassBuffers(self.critic, rows, specs)
         self._updates = 0
@@ -94,12 +94,10 @@ class PopulationTD3:
         """
         settings = self._settings
         self._updates += 1
-        for adam in (self._actor_adam, self._critic_adam):
-            adam.param_groups[0]["lr"] = now.learning_rate
         targets = self._targets(batch, noise, now.exploration_std)
-        self._update_critics(batch, targets)
+        self._update_critics(batch, targets, now.learning_rate)
         if self._updates % settings.actor_every == 0:
-            self._update_actors(batch, now.saturation_penalty)
+            self._update_actors(batch, now)
         if self._updates % settings.target_every == 0:
             _move(self.target_actor, self.actor, settings.tau)
             _move(self.target_critic, self.critic, settings.tau)
@@ -131,16 +129,15 @@ class PopulationTD3:
         value = torch.minimum(first, second)
         return torch.addcmul(batch.returns.unsqueeze(-1), batch.discounts.unsqueeze(-1), value)
 
-    def _update_critics(self, batch: TransitionBatch, targets: Tensor) -> None:
+    def _update_critics(self, batch: TransitionBatch, targets: Tensor, rate: float) -> None:
         """Take one Adam step on the mean squared error of both critics."""
         self._fill(self._critic_space, batch.observations, batch.actions)
         values = self.critic.forward(self._critic_space).view(2, *targets.shape)
         slope = values.sub_(targets).mul_(2 / targets.shape[1])
         self.critic.backward(self._critic_space, slope.flatten(0, 1))
-        self._critic_adam.step()
-        self.critic.refresh()
+        self._critic_adam.step(rate)
 
-    def _update_actors(self, batch: TransitionBatch, penalty: float) -> None:
+    def _update_actors(self, batch: TransitionBatch, now: Schedule) -> None:
         """Take one Adam step up the first critic's mean value of the actions ``tanh(z)``, less a penalty on z."""
         self._actor_space.inputs.copy_(batch.observations)
         outputs = self.actor.forward(self._actor_space)
@@ -150,25 +147,15 @@ class PopulationTD3:
         slope = actions.new_full((*actions.shape[:2], 1), -1 / actions.shape[1])
         by_action = self.critic.input_gradient(self._q1_space, slope, self._specs)[:, :, self._observation_dim :]
         by_output = by_action * (1 - actions.square())
-        if penalty:
-            by_output.add_(outputs, alpha=2 * penalty / actions.shape[1])
+        if now.saturation_penalty:
+            by_output.add_(outputs, alpha=2 * now.saturation_penalty / actions.shape[1])
         self.actor.backward(self._actor_space, by_output)
-        self._actor_adam.step()
-        self.actor.refresh()
+        self._actor_adam.step(now.learning_rate)
 
     def _fill(self, space: PassBuffers, observations: Tensor, actions: Tensor) -> None:
         inputs = space.inputs.view(-1, *observations.shape[:2], space.inputs.shape[-1])
         inputs[..., : self._observation_dim] = observations
         inputs[..., self._observation_dim :] = actions
-
-    def _adam(self, network: StackedMLP) -> torch.optim.Adam:
-        network.flat.grad = network.gradient
-        on_gpu = network.flat.is_cuda
-        adam = torch.optim.Adam([network.flat], lr=self._settings.learning_rate, fused=True, capturable=on_gpu)
-        state = adam.state[network.flat]  # created now, so that a checkpoint can be loaded before the first step
-        state["step"] = torch.zeros((), device=network.flat.device if on_gpu else "cpu")
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(network.flat), torch.zeros_like(network.flat)
-        return adam
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {"target_actor": self.target_actor.flat, "target_critic": self.target_critic.flat}
@@ -177,7 +164,7 @@ class PopulationTD3:
             ("critic", self.critic, self._critic_adam),
         ):
             tensors[name] = network.flat
-            tensors |= {f"{name}_{key}": value for key, value in adam.state[network.flat].items()}
+            tensors |= {f"{name}_{key}": value for key, value in adam.state.items()}
         return tensors
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypogen.experts.networks import PassBuffers, StackedMLP, Tails, TorchTails
-from hypogen.native.tails import CpuTails
+from hypogen.experts.networks import PassBuffers, StackedMLP, Tails, TorchAdam, TorchTails
+from hypogen.native.stacked import CpuAdam, CpuTails
 
 N, B, SIZES = 5, 37, (11, 45, 29, 3)
 DTYPES = [torch.float32, torch.bfloat16]
@@ -40,7 +40,7 @@ def exact(network: StackedMLP, inputs: Tensor, slope: Tensor) -> tuple[Tensor, l
 def ours(network: StackedMLP, space: PassBuffers, slope: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
     outputs = network.forward(space).clone()
     network.backward(space, slope)
-    gradients = network._views(network.gradient)
+    gradients = network._views(network.collect())
     *hidden, head = gradients.weights
     weights = [*(weight.mT for weight in hidden), head]
     return outputs, weights + [bias.flatten(1) for bias in gradients.biases], network.input_gradient(space, slope, N)
@@ -91,3 +91,38 @@ def test_threads_and_the_number_of_networks_change_no_bit(dtype: torch.dtype) ->
     some.inputs.copy_(space.inputs[:2])
     assert torch.equal(network.forward(some, 2), passes[0][0][:2])
     assert torch.equal(network.input_gradient(some, slope[:2], 2), passes[0][2][:2])
+
+
+def stepped(network: StackedMLP, space: PassBuffers, slope: Tensor, threads: int, native: bool) -> dict[str, Tensor]:
+    """Parameters, their copy and Adam's state after three steps at different rates."""
+    adam = network.adam() if native else TorchAdam(network)
+    assert isinstance(adam, CpuAdam) == native
+    torch.set_num_threads(threads)
+    try:
+        for rate in (1e-3, 3e-3, 1e-4):
+            network.forward(space)
+            network.backward(space, slope)
+            adam.step(rate)
+    finally:
+        torch.set_num_threads(1)
+    return {"flat": network.flat, **{f"copy{n}": w for n, w in enumerate(network.layers.weights[:-1])}, **adam.state}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_native_adam_is_torchs(dtype: torch.dtype) -> None:
+    wanted = stepped(*make("native", dtype, 3), threads=1, native=False)
+    found = stepped(*make("native", dtype, 3), threads=1, native=True)
+    shared = stepped(*make("native", dtype, 3), threads=2, native=True)
+    for name, value in wanted.items():
+        assert torch.equal(found[name], shared[name]), name
+        apart = 1e-6 if value.dtype == torch.float32 else 2**-7
+        torch.testing.assert_close(found[name], value, rtol=apart, atol=apart * float(value.abs().max()))
+    assert found["step"] == 3
+
+
+def test_products_use_the_nearest_bfloat16_after_a_step() -> None:
+    network, space, slope = make("native", torch.bfloat16, 3)
+    stepped(network, space, slope, threads=1, native=True)
+    after = [weight.clone() for weight in network.layers.weights[:-1]]
+    network.refresh()
+    assert all(torch.equal(one, other) for one, other in zip(after, network.layers.weights, strict=False))

@@ -1,4 +1,4 @@
-"""Kernels for what surrounds the products of stacked networks: biases, ReLU, heads, and their gradients.
+"""Kernels for what surrounds the products of stacked networks: biases, ReLU, heads, their gradients, and Adam.
 
 In bfloat16 a pass over the output of a product takes torch a tenth of what the product takes, and there are up to four
 of them; these make one. Numba compiles again when this file changes, and not where `kernels` does.
@@ -17,6 +17,7 @@ from numba import carray, types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
+from hypogen.adam import BETAS, EPSILON
 from hypogen.native.kernels import compiled, entry, pointer, reordered, thread, threads
 from hypogen.native.openmp import run
 
@@ -26,8 +27,10 @@ ROW = 6
 The table's first row is what all jobs share: number of networks, rows, width and outputs.
 """
 
+Table = ctypes.Array[ctypes.c_int64]
 Head = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor | None, Tensor | None]
+Piece = tuple[Tensor, Tensor, Tensor | None]
 
 
 @intrinsic
@@ -124,6 +127,58 @@ def _slopes(h, slope, by_bias):  # type: ignore[no-untyped-def]
             by_bias[k] += kept
 
 
+@compiled
+def _moved(p, m, v, slope, numbers):  # type: ignore[no-untyped-def]
+    """A parameter and its two moments after a step of Adam; numbers: see `CpuAdam`."""
+    fresh, kept, squared, root, epsilon, step = numbers
+    mean = m + fresh * (slope - m)
+    square = kept * v + squared * slope * slope
+    return p - step * mean / (np.sqrt(square) * root + epsilon), mean, square
+
+
+@compiled
+def _adam(p, m, v, g, numbers):  # type: ignore[no-untyped-def]
+    for i in range(len(p)):
+        p[i], m[i], v[i] = _moved(p[i], m[i], v[i], g[i], numbers)
+
+
+@compiled
+def _adam_and_copy(p, m, v, g, copy, numbers):  # type: ignore[no-untyped-def]
+    for i in range(len(p)):
+        value, m[i], v[i] = _moved(p[i], m[i], v[i], _wide(g[i]), numbers)
+        p[i], copy[i] = value, _narrow(value, copy)
+
+
+def _adam_entry(number: Any) -> Any:
+    @entry
+    def adam(table):  # type: ignore[no-untyped-def]
+        """Columns: parameters, two moments, gradient, the copy in the products' type or 0, how many."""
+        count = table[0]
+        jobs = carray(table, (count + 1, ROW))
+        given = carray(pointer(table[1], np.float64), (6,))
+        numbers = (
+            np.float32(given[0]),
+            np.float32(given[1]),
+            np.float32(given[2]),
+            np.float32(given[3]),
+            np.float32(given[4]),
+            np.float32(given[5]),
+        )
+        for place in range(1, count + 1):
+            job = jobs[place]
+            first, last = job[5] * thread() // threads(), job[5] * (thread() + 1) // threads()
+            p = carray(pointer(job[0], np.float32), (job[5],))[first:last]
+            m = carray(pointer(job[1], np.float32), (job[5],))[first:last]
+            v = carray(pointer(job[2], np.float32), (job[5],))[first:last]
+            if job[4] != 0:
+                g = carray(pointer(job[3], number), (job[5],))[first:last]
+                _adam_and_copy(p, m, v, g, carray(pointer(job[4], number), (job[5],))[first:last], numbers)
+            else:
+                _adam(p, m, v, carray(pointer(job[3], np.float32), (job[5],))[first:last], numbers)
+
+    return adam
+
+
 def _forward_entry(number: Any) -> Any:
     @entry
     def forward(table):  # type: ignore[no-untyped-def]
@@ -167,9 +222,9 @@ def _backward_entry(number: Any) -> Any:
 
 
 @cache
-def _entries(dtype: torch.dtype) -> tuple[Any, Any]:
+def _entries(dtype: torch.dtype) -> tuple[Any, Any, Any]:
     number = {torch.float32: np.float32, torch.bfloat16: np.uint16}[dtype]
-    return _forward_entry(number), _backward_entry(number)
+    return _forward_entry(number), _backward_entry(number), _adam_entry(number)
 
 
 class CpuTails:
@@ -177,8 +232,8 @@ class CpuTails:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._entries = _entries(dtype)
-        self._forward, self._backward = (ctypes.c_void_p(entry.address) for entry in self._entries)
-        self._tables: dict[tuple[int, ...], ctypes.Array[ctypes.c_int64]] = {}
+        self._forward, self._backward, _ = (ctypes.c_void_p(entry.address) for entry in self._entries)
+        self._tables: dict[tuple[int, ...], Table] = {}
 
     def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
         torch.bmm(below, weight, out=out)
@@ -204,7 +259,37 @@ class CpuTails:
         run(kernel, self._tables[key], torch.get_num_threads())
 
 
-def _table(shape: Sequence[int], tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_int64]:
+class CpuAdam:
+    """See `hypogen.experts.networks.FlatAdam`. A step is one pass, which brings the copies in bfloat16 up to date too.
+
+    Args:
+        flat: all parameters.
+        pieces: those pieces that make up all of it, as views: parameters, their gradient, and their copy or None.
+    """
+
+    def __init__(
+        self, flat: Tensor, dtype: torch.dtype, pieces: Sequence[tuple[Tensor, Tensor, Tensor | None]]
+    ) -> None:
+        self.state = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
+        self._entry, self._pieces = _entries(dtype)[2], pieces
+        self._numbers = (ctypes.c_double * 6)(1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], 0.0, EPSILON, 0.0)
+        values = [len(pieces), ctypes.addressof(self._numbers), *[0] * (ROW - 2)]
+        for parameters, gradient, copy in pieces:
+            place = parameters.storage_offset()
+            moments = (self.state[name][place:].data_ptr() for name in ("exp_avg", "exp_avg_sq"))
+            beside = 0 if copy is None else copy.data_ptr()
+            values += [parameters.data_ptr(), *moments, gradient.data_ptr(), beside, parameters.numel()]
+        self._table = (ctypes.c_int64 * len(values))(*values)
+
+    def step(self, rate: float) -> None:
+        self.state["step"] += 1
+        count = float(self.state["step"])
+        self._numbers[3] = (1.0 - BETAS[1] ** count) ** -0.5
+        self._numbers[5] = rate / (1.0 - BETAS[0] ** count)
+        run(ctypes.c_void_p(self._entry.address), self._table, torch.get_num_threads())
+
+
+def _table(shape: Sequence[int], tensors: Sequence[Tensor | None]) -> Table:
     """What all jobs share, and for each network the addresses of its part of every tensor (None: 0)."""
     rows = [[*shape]]
     for number in range(shape[0]):
