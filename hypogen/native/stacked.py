@@ -1,4 +1,4 @@
-"""Kernels for what surrounds the products of stacked networks: biases, ReLU, heads, their gradients, and Adam.
+"""Kernels for what surrounds the products of stacked networks: ReLU, heads, their gradients, and Adam.
 
 In bfloat16 a pass over the output of a product takes torch a tenth of what the product takes, and there are up to four
 of them; these make one. Numba compiles again when this file changes, and not where `kernels` does.
@@ -72,11 +72,11 @@ def _narrow_of(value, like):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _rectify(z, bias):  # type: ignore[no-untyped-def]
-    """z [B, K] = relu(z + bias [K])."""
+def _rectify(z):  # type: ignore[no-untyped-def]
+    """z [B, K] = relu(z)."""
     for b in range(z.shape[0]):
         for k in range(z.shape[1]):
-            value = _wide(z[b, k]) + bias[k]
+            value = _wide(z[b, k])
             z[b, k] = _narrow(np.float32(0) if value < 0 else value, z)
 
 
@@ -182,17 +182,17 @@ def _adam_entry(number: Any) -> Any:
 def _forward_entry(number: Any) -> Any:
     @entry
     def forward(table):  # type: ignore[no-untyped-def]
-        """Columns: products, bias; and weight or 0, bias and outputs of the head."""
+        """Columns: hidden units; and weight or 0, bias and outputs of the head."""
         count, rows, width, outputs = table[0], table[1], table[2], table[3]
         jobs = carray(table, (count + 1, ROW))
         for place in range(1 + count * thread() // threads(), 1 + count * (thread() + 1) // threads()):
             job = jobs[place]
             z = carray(pointer(job[0], number), (rows, width))
-            _rectify(z, carray(pointer(job[1], np.float32), (width,)))
-            if job[2] != 0:
-                weight = carray(pointer(job[2], np.float32), (outputs, width))
-                bias = carray(pointer(job[3], np.float32), (outputs,))
-                _head(z, weight, bias, carray(pointer(job[4], np.float32), (outputs, rows)))
+            _rectify(z)
+            if job[1] != 0:
+                weight = carray(pointer(job[1], np.float32), (outputs, width))
+                bias = carray(pointer(job[2], np.float32), (outputs,))
+                _head(z, weight, bias, carray(pointer(job[3], np.float32), (outputs, rows)))
 
     return forward
 
@@ -236,12 +236,12 @@ class CpuTails:
         self._tables: dict[tuple[int, ...], Table] = {}
 
     def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-        torch.bmm(below, weight, out=out)
-        self._run(self._forward, out, 0, [bias])
+        torch.baddbmm(bias.to(out.dtype), below, weight, out=out)  # where it is added before bfloat16 rounds
+        self._run(self._forward, out, 0, [None])
 
     def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
-        torch.bmm(below, weight, out=out)
-        self._run(self._forward, out, outputs.shape[1], [bias, *head, outputs])
+        torch.baddbmm(bias.to(out.dtype), below, weight, out=out)
+        self._run(self._forward, out, outputs.shape[1], [*head, outputs])
 
     def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
         by_bias, by_head = gradients
