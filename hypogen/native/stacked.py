@@ -267,9 +267,7 @@ class CpuAdam:
         pieces: those pieces that make up all of it, as views: parameters, their gradient, and their copy or None.
     """
 
-    def __init__(
-        self, flat: Tensor, dtype: torch.dtype, pieces: Sequence[tuple[Tensor, Tensor, Tensor | None]]
-    ) -> None:
+    def __init__(self, flat: Tensor, dtype: torch.dtype, pieces: Sequence[Piece]) -> None:
         self.state = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
         self._entry, self._pieces = _entries(dtype)[2], pieces
         self._numbers = (ctypes.c_double * 6)(1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], 0.0, EPSILON, 0.0)
