@@ -1,8 +1,8 @@
-"""Stacked networks: parameters of S networks in one flat vector, forward and backward passes without allocations.
+"""Stacked networks: parameters of S networks in one flat vector, and forward and backward passes.
 
 The passes are written out instead of left to autograd: for experts this small, the graph, its allocations and its
-separate gradients would cost as much as the products. Everything here is a handful of batched products on preallocated
-memory and can be captured in a CUDA graph.
+separate gradients would cost as much as the products. Everything here is a handful of batched products, nearly all on
+preallocated memory, and can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class TorchTails:
 
     def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
         by_bias, by_head = gradients
-        slope.copy_(torch.bmm(above, head))
+        if slope.dtype == above.dtype:
+            torch.bmm(above, head, out=slope)
+        else:
+            slope.copy_(torch.bmm(above, head))
         self.slopes(hidden, slope, by_bias)
         if by_head is not None:
             torch.bmm(above.mT, hidden.float(), out=by_head)
@@ -131,8 +134,8 @@ class StackedMLP:
     """N MLPs with ReLU between their layers and all parameters in one float32 vector.
 
     ``flat`` holds the parameters, and ``adam`` gives what steps them by the gradient of the last ``backward``. Products
-    are computed in ``dtype``. In bfloat16 they use a copy that ``refresh`` brings up to date, and biases and the last
-    layer alone are still computed in float32, since bfloat16 resolves a value near 100 only to half a unit.
+    are computed in ``dtype``. In bfloat16 they use a copy that ``refresh`` brings up to date, and the last layer alone
+    is still computed in float32, since bfloat16 resolves a value near 100 only to half a unit.
     """
 
     def __init__(self, count: int, sizes: Sequence[int], dtype: torch.dtype, device: str | torch.device) -> None:

@@ -22,9 +22,10 @@ from hypogen.native.kernels import compiled, entry, pointer, reordered, thread, 
 from hypogen.native.openmp import run
 
 ROW = 6
-"""Integers that describe one network's job: addresses, by the columns of its entry.
+"""Integers that describe a job, a network's or a piece of Adam's: addresses, by the columns of its entry.
 
-The table's first row is what all jobs share: number of networks, rows, width and outputs.
+The table's first row is how many jobs there are and what they share: rows, width and outputs, or the address of Adam's
+numbers.
 """
 
 Table = ctypes.Array[ctypes.c_int64]
@@ -65,7 +66,8 @@ def _narrow_of(value, like):  # type: ignore[no-untyped-def]
         def narrow(value, like):  # type: ignore[no-untyped-def]
             bits = _same_bits(value, np.uint32)
             odd = np.uint32(bits >> np.uint32(16)) & np.uint32(1)
-            return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+            nearest = np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+            return nearest if value == value else np.uint16(0x7FC0)  # NaN
 
         return narrow
     return lambda value, like: value
@@ -108,7 +110,7 @@ def _head_slopes(h, above, weight, slope, by_bias, by_weight):  # type: ignore[n
             for k in range(h.shape[1]):
                 value[k] += above[b, o] * weight[o, k]
         for k in range(h.shape[1]):
-            kept = value[k] if row[k] > 0 else np.float32(0)
+            kept = np.float32(0) if row[k] <= 0 else value[k]
             slope[b, k] = _narrow(kept, slope)
             by_bias[k] += kept
         for o in range(by_weight.shape[0]):
@@ -118,11 +120,11 @@ def _head_slopes(h, above, weight, slope, by_bias, by_weight):  # type: ignore[n
 
 @compiled
 def _slopes(h, slope, by_bias):  # type: ignore[no-untyped-def]
-    """slope [B, K] *= h > 0, and its sum [K]."""
+    """slope [B, K], 0 where h <= 0, and its sum [K]."""
     by_bias[:] = 0
     for b in range(h.shape[0]):
         for k in range(h.shape[1]):
-            kept = _wide(slope[b, k]) if _wide(h[b, k]) > 0 else np.float32(0)
+            kept = np.float32(0) if _wide(h[b, k]) <= 0 else _wide(slope[b, k])
             slope[b, k] = _narrow(kept, slope)
             by_bias[k] += kept
 
@@ -232,7 +234,7 @@ class CpuTails:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._entries = _entries(dtype)
-        self._forward, self._backward, _ = (ctypes.c_void_p(entry.address) for entry in self._entries)
+        self._forward, self._backward, _ = (ctypes.c_void_p(kernel.address) for kernel in self._entries)
         self._tables: dict[tuple[int, ...], Table] = {}
 
     def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:

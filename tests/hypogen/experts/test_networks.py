@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hypogen.experts import networks
 from hypogen.experts.networks import PassBuffers, StackedMLP, Tails, TorchAdam, TorchTails
 from hypogen.native.stacked import CpuAdam, CpuTails
 
@@ -70,9 +71,10 @@ def test_native_tails_round_as_torch_does(dtype: torch.dtype) -> None:
     tails.hidden(below, weight.to(dtype), bias, out)
     torch.testing.assert_close(out, wanted, rtol=0, atol=0, equal_nan=True)
     slope = torch.randn(N, B, 29, generator=generator).to(dtype)
-    kept = torch.where(wanted > 0, slope, 0)
+    kept = slope.clone()
+    TorchTails().slopes(wanted, kept, None)
     tails.slopes(wanted, slope, None)
-    assert torch.equal(slope, kept)
+    torch.testing.assert_close(slope, kept, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -126,3 +128,9 @@ def test_products_use_the_nearest_bfloat16_after_a_step() -> None:
     after = [weight.clone() for weight in network.layers.weights[:-1]]
     network.refresh()
     assert all(torch.equal(one, other) for one, other in zip(after, network.layers.weights, strict=False))
+
+
+def test_without_gnus_openmp_it_is_torch_that_passes_and_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "_is_native", lambda device: False)
+    network = StackedMLP(N, SIZES, torch.float32, "cpu")
+    assert isinstance(network._tails, TorchTails) and isinstance(network.adam(), TorchAdam)
