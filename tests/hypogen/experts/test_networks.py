@@ -125,6 +125,8 @@ def test_native_adam_is_torchs(dtype: torch.dtype) -> None:
 def test_products_use_the_nearest_bfloat16_after_a_step() -> None:
     network, space, slope = make("native", torch.bfloat16, 3)
     stepped(network, space, slope, threads=1, native=True)
+    network.flat[::2] = 1 + torch.arange(len(network.flat[::2])) % 4 / 256  # half of them between two bfloat16
+    network.adam().step(0.0)
     after = [weight.clone() for weight in network.layers.weights[:-1]]
     network.refresh()
     assert all(torch.equal(one, other) for one, other in zip(after, network.layers.weights, strict=False))

@@ -65,7 +65,7 @@ def random_batch(generator: torch.Generator) -> TransitionBatch:
         return torch.randn(*shape, generator=generator)
 
     return TransitionBatch(
-        normal(S, B, D), normal(S, B, A).tanh(), normal(S, B), 0.9 + 0 * normal(S, B), normal(S, B, D)
+        normal(S, B, D), normal(S, B, A).tanh(), normal(S, B), torch.rand(S, B, generator=generator), normal(S, B, D)
     )
 
 
