@@ -8,17 +8,13 @@ preallocated memory, and can be captured in a CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from hypogen.adam import BETAS, EPSILON
-
-Head = tuple[Tensor, Tensor]
-"""Weights and biases of the last layer."""
-Gradients = tuple[Tensor | None, Tensor | None]
-"""Where the gradients of the last hidden layer's bias and of the head's weight go."""
 
 
 class Layers(NamedTuple):
@@ -38,50 +34,64 @@ class Layers(NamedTuple):
 
 
 class Tails(Protocol):
-    """What surrounds the products of N stacked networks' layers; a product that is the only work comes with it.
+    """What surrounds the products of N stacked networks' layers.
 
-    Hidden units and slopes are ``[N, B, K]`` in the products' type, all else float32: biases and their gradients ``[N,
-    1, K]``, the last layer's (the head's) weights and their gradient ``[N, O, K]``, its biases ``[N, O, 1]``, its
-    outputs ``[N, O, B]`` and their slope ``[N, B, O]``. A gradient that is None is not wanted.
+    Hidden units and slopes are ``[N, B, K]`` in the products' type, all else float32: gradients of biases ``[N, 1,
+    K]``, the last layer's (the head's) weight and its gradient ``[N, O, K]``, its bias ``[N, O, 1]``, its outputs ``[N,
+    O, B]`` and their slope ``[N, B, O]``. A gradient that is None is not wanted.
     """
 
-    def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-        """A hidden layer: out = relu(below @ weight + bias)."""
+    def relu(self, hidden: Tensor) -> None:
+        """ReLU, in place."""
 
-    def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
-        """The last hidden layer, and the head's outputs."""
-
-    def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
-        """Slope at the last hidden layer, before its ReLU, and the gradients of its bias and of the head's weight."""
+    def relu_and_head(self, hidden: Tensor, weight: Tensor, bias: Tensor, outputs: Tensor) -> None:
+        """ReLU of the last hidden layer, in place, and the head's outputs."""
 
     def slopes(self, hidden: Tensor, slope: Tensor, by_bias: Tensor | None) -> None:
         """Slope before a hidden layer's ReLU from the one after it, in place, and the gradient of its bias."""
+
+    def head_slopes(
+        self,
+        hidden: Tensor,
+        above: Tensor,
+        weight: Tensor,
+        slope: Tensor,
+        by_bias: Tensor | None,
+        by_head: Tensor | None,
+    ) -> None:
+        """Slope at the last hidden layer, before its ReLU, and the gradients of its bias and of the head's weight."""
 
 
 class TorchTails:
     """Tails as torch's operations."""
 
-    def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-        torch.baddbmm(bias.to(out.dtype), below, weight, out=out).relu_()
+    def relu(self, hidden: Tensor) -> None:
+        hidden.relu_()
 
-    def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
-        self.hidden(below, weight, bias, out)
-        torch.baddbmm(head[1], head[0], out.float().mT, out=outputs)
-
-    def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
-        by_bias, by_head = gradients
-        if slope.dtype == above.dtype:
-            torch.bmm(above, head, out=slope)
-        else:
-            slope.copy_(torch.bmm(above, head))
-        self.slopes(hidden, slope, by_bias)
-        if by_head is not None:
-            torch.bmm(above.mT, hidden.float(), out=by_head)
+    def relu_and_head(self, hidden: Tensor, weight: Tensor, bias: Tensor, outputs: Tensor) -> None:
+        torch.baddbmm(bias, weight, hidden.relu_().float().mT, out=outputs)
 
     def slopes(self, hidden: Tensor, slope: Tensor, by_bias: Tensor | None) -> None:
         torch.ops.aten.threshold_backward.grad_input(slope, hidden, 0, grad_input=slope)
         if by_bias is not None:
             torch.sum(slope, 1, keepdim=True, dtype=by_bias.dtype, out=by_bias)
+
+    def head_slopes(
+        self,
+        hidden: Tensor,
+        above: Tensor,
+        weight: Tensor,
+        slope: Tensor,
+        by_bias: Tensor | None,
+        by_head: Tensor | None,
+    ) -> None:
+        if slope.dtype == above.dtype:
+            torch.bmm(above, weight, out=slope)
+        else:
+            slope.copy_(torch.bmm(above, weight))
+        self.slopes(hidden, slope, by_bias)
+        if by_head is not None:
+            torch.bmm(above.mT, hidden.float(), out=by_head)
 
 
 class FlatAdam(Protocol):
@@ -119,15 +129,15 @@ class TorchAdam:
         self._network.refresh()
 
 
-def _is_native(device: torch.device) -> bool:
-    """Whether passes and Adam are native code's: on a processor with GNU's OpenMP (Linux)."""
+def _native(device: torch.device) -> ModuleType | None:
+    """The module of native passes and Adam, on a processor with GNU's OpenMP (Linux)."""
     if device.type != "cpu":
-        return False
+        return None
     try:
-        import hypogen.native.stacked  # noqa: F401 - loads Numba, which only training needs
+        from hypogen.native import stacked  # loads Numba, which only training needs
     except OSError:
-        return False
-    return True
+        return None
+    return stacked
 
 
 class StackedMLP:
@@ -144,32 +154,26 @@ class StackedMLP:
         self.flat = torch.zeros(length, device=device)
         self.gradient = torch.zeros(length, device=device)
         self._copy = self.flat if dtype == torch.float32 else self.flat.to(dtype)
-        self._raw_gradient = self.gradient if dtype == torch.float32 else self.gradient.to(dtype)
         self.master = self._views(self.flat)
         self.layers = self._views(self._copy)
         self._gradients = self._views(self.gradient)
-        self._products = self._gradients if dtype == torch.float32 else self._views(self._raw_gradient)
-        self._native = _is_native(self.flat.device)
-        self._tails: Tails = TorchTails()
-        if self._native:
-            from hypogen.native.stacked import CpuTails
-
-            self._tails = CpuTails(dtype)
+        self._products = self._gradients if dtype == torch.float32 else self._views(self.gradient.to(dtype))
+        self._native = _native(self.flat.device)
+        self._tails: Tails = self._native.CpuTails(dtype) if self._native else TorchTails()
 
     def adam(self) -> FlatAdam:
         """Adam for these parameters, without a step."""
-        if not self._native:
+        if self._native is None:
             return TorchAdam(self)
-        from hypogen.native.stacked import CpuAdam
-
-        if self._copy is self.flat:
-            return CpuAdam(self.flat, self.dtype, [(self.flat, self.gradient, None)])
-        pieces: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        hidden = len(self.sizes) - 2
-        pieces += zip(self.master.weights[:hidden], self._products.weights, self.layers.weights, strict=False)
-        rest = (self.master.weights[-1], *self.master.biases), (self._gradients.weights[-1], *self._gradients.biases)
-        pieces += [(parameters, gradient, None) for parameters, gradient in zip(*rest, strict=True)]
-        return CpuAdam(self.flat, self.dtype, pieces)
+        pieces: list[tuple[Tensor, Tensor, Tensor | None]]
+        if self._products is self._gradients:
+            pieces = [(self.flat, self.gradient, None)]
+        else:
+            *products, head = zip(self.master.weights, self._products.weights, self.layers.weights, strict=True)
+            whole = zip(self.master.biases, self._gradients.biases, strict=True)
+            pieces = [*products, (head[0], self._gradients.weights[-1], None), *((*both, None) for both in whole)]
+        adam: FlatAdam = self._native.CpuAdam(self.flat, self.dtype, pieces)
+        return adam
 
     def linear(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Views in ``torch.nn.Linear``'s layout: weights ``[N, out, in]`` and biases ``[N, out]`` of each layer."""
@@ -200,13 +204,13 @@ class StackedMLP:
 
     def forward(self, space: PassBuffers, count: int | None = None) -> Tensor:
         """Outputs ``[N, B, out]`` (float32) of all networks, or of the first ``count``, for ``space.inputs``."""
-        weights, master, below = self.layers.first(count).weights, self.master.first(count), space.inputs
-        *biases, last_bias, head_bias = master.biases
-        for weight, bias, hidden in zip(weights[:-2], biases, space.hidden[:-1], strict=True):
-            self._tails.hidden(below, weight, bias, hidden)
+        layers, master, below = self.layers.first(count), self.master.first(count), space.inputs
+        for weight, bias, hidden in zip(layers.weights, master.biases, space.hidden, strict=False):
+            torch.baddbmm(bias.to(self.dtype), below, weight, out=hidden)
+            if hidden is not space.hidden[-1]:
+                self._tails.relu(hidden)
             below = hidden
-        head = master.weights[-1], head_bias
-        self._tails.last(below, weights[-2], last_bias, space.hidden[-1], head, space.outputs)
+        self._tails.relu_and_head(below, master.weights[-1], master.biases[-1], space.outputs)
         return space.outputs.mT
 
     def backward(self, space: PassBuffers, gradient: Tensor) -> None:
@@ -241,7 +245,7 @@ class StackedMLP:
             by_bias, by_head = (gradients.biases[layer], gradients.weights[-1]) if gradients else (None, None)
             if layer == top:
                 head = self.master.weights[-1][:count]
-                self._tails.head_slopes(hidden, space.above, head, slope, (by_bias, by_head))
+                self._tails.head_slopes(hidden, space.above, head, slope, by_bias, by_head)
             else:
                 torch.bmm(space.gradients[layer + 1], weights[layer + 1].mT, out=slope)
                 self._tails.slopes(hidden, slope, by_bias)

@@ -29,8 +29,6 @@ numbers.
 """
 
 Table = ctypes.Array[ctypes.c_int64]
-Head = tuple[Tensor, Tensor]
-Gradients = tuple[Tensor | None, Tensor | None]
 Piece = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -71,6 +69,12 @@ def _narrow_of(value, like):  # type: ignore[no-untyped-def]
 
         return narrow
     return lambda value, like: value
+
+
+@compiled
+def _part(whole):  # type: ignore[no-untyped-def]
+    """First and last (exclusive) of a whole's items that this thread works on."""
+    return whole * thread() // threads(), whole * (thread() + 1) // threads()
 
 
 @compiled
@@ -157,18 +161,10 @@ def _adam_entry(number: Any) -> Any:
         """Columns: parameters, two moments, gradient, the copy in the products' type or 0, how many."""
         count = table[0]
         jobs = carray(table, (count + 1, ROW))
-        given = carray(pointer(table[1], np.float64), (6,))
-        numbers = (
-            np.float32(given[0]),
-            np.float32(given[1]),
-            np.float32(given[2]),
-            np.float32(given[3]),
-            np.float32(given[4]),
-            np.float32(given[5]),
-        )
-        for place in range(1, count + 1):
-            job = jobs[place]
-            first, last = job[5] * thread() // threads(), job[5] * (thread() + 1) // threads()
+        given = carray(pointer(table[1], np.float32), (6,))
+        numbers = given[0], given[1], given[2], given[3], given[4], given[5]
+        for job in jobs[1:]:
+            first, last = _part(job[5])
             p = carray(pointer(job[0], np.float32), (job[5],))[first:last]
             m = carray(pointer(job[1], np.float32), (job[5],))[first:last]
             v = carray(pointer(job[2], np.float32), (job[5],))[first:last]
@@ -187,8 +183,8 @@ def _forward_entry(number: Any) -> Any:
         """Columns: hidden units; and weight or 0, bias and outputs of the head."""
         count, rows, width, outputs = table[0], table[1], table[2], table[3]
         jobs = carray(table, (count + 1, ROW))
-        for place in range(1 + count * thread() // threads(), 1 + count * (thread() + 1) // threads()):
-            job = jobs[place]
+        first, last = _part(count)
+        for job in jobs[1 + first : 1 + last]:
             z = carray(pointer(job[0], number), (rows, width))
             _rectify(z)
             if job[1] != 0:
@@ -206,8 +202,8 @@ def _backward_entry(number: Any) -> Any:
         count, rows, width, outputs = table[0], table[1], table[2], table[3]
         jobs = carray(table, (count + 1, ROW))
         unwanted = np.empty(width, np.float32)
-        for place in range(1 + count * thread() // threads(), 1 + count * (thread() + 1) // threads()):
-            job = jobs[place]
+        first, last = _part(count)
+        for job in jobs[1 + first : 1 + last]:
             h = carray(pointer(job[0], number), (rows, width))
             slope = carray(pointer(job[1], number), (rows, width))
             by_bias = carray(pointer(job[2], np.float32), (width,)) if job[2] != 0 else unwanted
@@ -237,22 +233,27 @@ class CpuTails:
         self._forward, self._backward, _ = (ctypes.c_void_p(kernel.address) for kernel in self._entries)
         self._tables: dict[tuple[int, ...], Table] = {}
 
-    def hidden(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-        torch.baddbmm(bias.to(out.dtype), below, weight, out=out)  # where it is added before bfloat16 rounds
-        self._run(self._forward, out, 0, [None])
+    def relu(self, hidden: Tensor) -> None:
+        self._run(self._forward, hidden, 0)
 
-    def last(self, below: Tensor, weight: Tensor, bias: Tensor, out: Tensor, head: Head, outputs: Tensor) -> None:
-        torch.baddbmm(bias.to(out.dtype), below, weight, out=out)
-        self._run(self._forward, out, outputs.shape[1], [*head, outputs])
-
-    def head_slopes(self, hidden: Tensor, above: Tensor, head: Tensor, slope: Tensor, gradients: Gradients) -> None:
-        by_bias, by_head = gradients
-        self._run(self._backward, hidden, above.shape[2], [slope, by_bias, above, head, by_head])
+    def relu_and_head(self, hidden: Tensor, weight: Tensor, bias: Tensor, outputs: Tensor) -> None:
+        self._run(self._forward, hidden, outputs.shape[1], weight, bias, outputs)
 
     def slopes(self, hidden: Tensor, slope: Tensor, by_bias: Tensor | None) -> None:
-        self._run(self._backward, hidden, 0, [slope, by_bias])
+        self._run(self._backward, hidden, 0, slope, by_bias)
 
-    def _run(self, kernel: ctypes.c_void_p, first: Tensor, outputs: int, others: list[Tensor | None]) -> None:
+    def head_slopes(
+        self,
+        hidden: Tensor,
+        above: Tensor,
+        weight: Tensor,
+        slope: Tensor,
+        by_bias: Tensor | None,
+        by_head: Tensor | None,
+    ) -> None:
+        self._run(self._backward, hidden, above.shape[2], slope, by_bias, above, weight, by_head)
+
+    def _run(self, kernel: ctypes.c_void_p, first: Tensor, outputs: int, *others: Tensor | None) -> None:
         tensors = [first, *others]
         shape = *first.shape, outputs
         key = *shape, *(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
@@ -272,7 +273,7 @@ class CpuAdam:
     def __init__(self, flat: Tensor, dtype: torch.dtype, pieces: Sequence[Piece]) -> None:
         self.state = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
         self._entry, self._pieces = _entries(dtype)[2], pieces
-        self._numbers = (ctypes.c_double * 6)(1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], 0.0, EPSILON, 0.0)
+        self._numbers = (ctypes.c_float * 6)(1.0 - BETAS[0], BETAS[1], 1.0 - BETAS[1], 0.0, EPSILON, 0.0)
         values = [len(pieces), ctypes.addressof(self._numbers), *[0] * (ROW - 2)]
         for parameters, gradient, copy in pieces:
             place = parameters.storage_offset()
