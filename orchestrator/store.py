@@ -106,8 +106,8 @@ def gc(
 def _plans(path: Path, store: Store) -> list[Plan]:
     """Plans of an experiment file and of each of its profiles; where a search comes first, as far as it is done."""
     from orchestrator.config.loading import expand, load, with_profiles
-    from orchestrator.execution.search import stored
     from orchestrator.planning.plan import build
+    from orchestrator.planning.study import stored
 
     found = (stored(source, store) for source in (load(path), *with_profiles(path)))
     return [build(expand(source)) for source in found if source is not None]

@@ -149,8 +149,9 @@ def sweep(command: Command, stop: StopRequest) -> int:
     from orchestrator.config import loading
     from orchestrator.console.dry_run import state_of
     from orchestrator.console.progress import Progress
-    from orchestrator.execution import deciding, search
+    from orchestrator.execution import deciding
     from orchestrator.execution.execution import Session
+    from orchestrator.planning import study
     from orchestrator.sending import Target, sending
 
     targets = [Target.parse(sink) for sink in command.sinks]
@@ -166,7 +167,7 @@ def sweep(command: Command, stop: StopRequest) -> int:
     for note in where.notes:
         session.say(note)
     with sending(targets, command.storage, cells[0].experiment.name, session.say):
-        found, stages = search.stored(source, store), None
+        found, stages = study.stored(source, store), None
         if found is not None:
             whole = cells if found is source else loading.expand(found)
             made, stages = _made(deciding.stages(found, whole, store, session.say), store)

@@ -71,11 +71,11 @@ def film(
     from orchestrator.artifacts.artifact_store import Store
     from orchestrator.config import loading, packaged
     from orchestrator.exceptions import UserError
-    from orchestrator.execution import search
     from orchestrator.planning.plan import build
+    from orchestrator.planning.study import stored
 
     source, store = loading.load(packaged.experiment_file(path), profile, assignments), Store(storage)
-    found = search.stored(source, store)
+    found = stored(source, store)
     plan = build(loading.expand(found)) if found is not None else None
     runs = _to_film(plan, store, split) if plan is not None else []
     if plan is None or not runs:

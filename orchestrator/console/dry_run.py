@@ -16,13 +16,14 @@ from orchestrator.artifacts import KINDS, GeneratorArtifact
 from orchestrator.artifacts.artifact import Place
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.config.loading import Cell, expand
+from orchestrator.config.search_space import with_settings
 from orchestrator.config.yaml_source import YamlSource
-from orchestrator.execution import search
 from orchestrator.execution.cluster import Address
 from orchestrator.execution.estimate import Estimate, duration
 from orchestrator.execution.instances import Instance, parse_nodes
 from orchestrator.execution.schedule import Share, SimulatedSchedule, simulate
 from orchestrator.execution.state import ExecutionState
+from orchestrator.planning import study
 from orchestrator.planning.plan import Plan, build, in_brackets
 
 SHOWN_GENERATORS = 30
@@ -49,14 +50,14 @@ def print_plan(
 
 def state_of(console: Console, source: YamlSource, cells: Sequence[Cell], store: Store) -> ExecutionState:
     """What is there and missing for a file and the cells of its grid; where a search comes first, it says so."""
-    found = search.stored(source, store)
+    found = study.stored(source, store)
     if found is None:
-        chosen = search.check_point(source).search
+        chosen = study.check_point(source).search
         assert chosen is not None
         console.print(
             f"search: {chosen.trials} trials over {', '.join(chosen.space)} come first; below is the run of the best."
         )
-        found = search.with_settings(source, {})
+        found = with_settings(source, {})
     wanted = cells[0].experiment.until_decided
     if wanted is not None:
         console.print(

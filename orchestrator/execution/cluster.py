@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +181,7 @@ def _privately() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_replaced(parameter, "RayParams", functools.partial(parameter.RayParams, **lean)))
         stack.enter_context(_replaced(node.Node, "start_api_server", _name_no_api_server))
+        stack.enter_context(_replaced(node.Node, "start_ray_processes", _used(node.Node.start_ray_processes)))
         stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", lambda: "nothing to serve"))
         stack.enter_context(_variables(for_workers()))
         yield
@@ -190,6 +193,22 @@ def _name_no_api_server(node: Any, **options: object) -> None:
 
     name, space = ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD
     node.get_gcs_client().internal_kv_put(name, b"127.0.0.1:0", True, space)
+
+
+def _used(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The start of a node's processes, with its wait for the raylet used to import Tune, which takes as long.
+
+    Without a raylet ``ray.init`` looks again a second later.
+    """
+
+    def start_and_import(node: Any) -> None:
+        start(node)
+        importlib.import_module("orchestrator.execution.search")
+        until = time.monotonic() + CONNECT_TIMEOUT_S
+        while not node.get_gcs_client().get_all_node_info() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    return start_and_import
 
 
 @contextlib.contextmanager

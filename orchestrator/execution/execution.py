@@ -31,7 +31,6 @@ from orchestrator.execution.schedule import longest_chains
 from orchestrator.execution.state import ExecutionState
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.switch import start_switch
-from orchestrator.execution.trainings import discard_left, train
 from orchestrator.execution.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.runs import Run
@@ -82,14 +81,16 @@ class _Execution:
     def __init__(self, session: Session, state: ExecutionState, watcher: Watcher) -> None:
         self._session, self._state, self._watcher, self._stop = session, state, watcher, session.stop
         self._resources = state.plan.experiment.resources
+        from orchestrator.execution.trainings import discard_left  # imports Tune: a sweep does so while Ray starts
+
         _check_shared(session.store)
         discard_left(session.store)
-        self._switch = start_switch()
         self._switched = False
         self._looked = time.monotonic()
         self._losses: Counter[str] = Counter()
         self._attempts = Attempts(state, state.plan.experiment.seed, watcher.note, self._left_out)
         self._pool = Pool(self._attempts, self._resources.rollout, self._done, self._lose)
+        self._switch = start_switch()  # after the pool: Ray has a process or two ready, and the pool's take longest
 
     def run(self) -> None:
         """Until everything is made or has failed, or a signal arrives."""
@@ -108,6 +109,8 @@ class _Execution:
             self._record_failures()
 
     def _train(self) -> None:
+        from orchestrator.execution.trainings import train
+
         try:
             train(
                 self._attempts,

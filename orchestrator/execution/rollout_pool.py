@@ -105,16 +105,16 @@ class Pool:
     ) -> None:
         self._attempts, self._resources, self._on_done, self._damaged = attempts, resources, on_done, damaged
         self._home = home()
-        aggregator = ray.remote(Aggregator).options(
-            num_cpus=0, max_restarts=-1, scheduling_strategy=staying_on(self._home)
-        )
-        self._aggregator = cast(ActorHandle[Aggregator], aggregator.remote(live_groups(attempts.state.plan)))
         self._idle: list[_Worker] = []
         self._busy: dict[ObjectRef[None], tuple[_Worker, Artifact]] = {}
         self._looked = -math.inf
         self._known = {node.id: -math.inf for node in alive()}
         rooms = {node: room for node, room in self._rooms().items() if node == self._home}
         self._grow(sum(rooms.values()), rooms)  # they start while the first trainings run
+        aggregator = ray.remote(Aggregator).options(
+            num_cpus=0, max_restarts=-1, scheduling_strategy=staying_on(self._home)
+        )
+        self._aggregator = cast(ActorHandle[Aggregator], aggregator.remote(live_groups(attempts.state.plan)))
 
     def _rooms(self) -> dict[str, int]:
         """How many workers each node has room for: one per CPU, or ``workers`` in all."""

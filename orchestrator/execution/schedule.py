@@ -19,11 +19,11 @@ from orchestrator.config.sections import Resources, TaskResources
 from orchestrator.exceptions import UserError
 from orchestrator.execution.cluster import fit_to_nodes
 from orchestrator.execution.instances import Instance
+from orchestrator.execution.requests import asked, bundles
 from orchestrator.execution.simulated_nodes import Device, SimulatedNode, Taken, place
 from orchestrator.execution.state import ExecutionState
-from orchestrator.execution.trainings import asked, bundles
 
-START_S = 7.0
+START_S = 6.0
 """Seconds until the first artifact is begun: Python, PyTorch, the plan, Ray; and from the last one to the table."""
 PROCESS_S = 3.0
 """Seconds of a core until a new process of Ray can make its first artifact."""

@@ -22,70 +22,27 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.markup import escape
 
-from orchestrator.artifacts import Artifact
-from orchestrator.artifacts.artifact import Content, derive_seed
-from orchestrator.artifacts.artifact_store import Store
-from orchestrator.artifacts.demonstrations_artifact import keys
+from orchestrator.artifacts.artifact import derive_seed
 from orchestrator.artifacts.making import discard_damaged
-from orchestrator.artifacts.study_artifact import Outcome, StudyArtifact
+from orchestrator.artifacts.study_artifact import Outcome
 from orchestrator.artifacts.workspace import Workspace, write_text
 from orchestrator.config.experiment import Experiment
-from orchestrator.config.loading import check
 from orchestrator.config.search_space import combinations, distributions, wanted_trials, with_settings
-from orchestrator.config.sections import Search
-from orchestrator.config.setting import Effect, Setting
 from orchestrator.config.yaml_source import YamlSource
 from orchestrator.exceptions import SweepFailed
 from orchestrator.execution.cluster import fit_to_cluster
 from orchestrator.execution.execution import Session
-from orchestrator.execution.search_trial import METRIC, TrialTask, folds, rung_epochs, search_trial
+from orchestrator.execution.search_trial import METRIC, TrialTask, search_trial
 from orchestrator.execution.switch import Switch, start_switch
 from orchestrator.execution.trainings import placement, run_tune
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.study import check_point, rung_epochs, shared_inputs, study_of
 
 if TYPE_CHECKING:
     from orchestrator.config.sections import TaskResources
 
 DEATHS = 3
 """How often Tune starts a trial again whose process died; it goes on where it was."""
-
-
-def stored(source: YamlSource, store: Store) -> YamlSource | None:
-    """The file with the best settings in place: at once if there is no search, or its outcome is stored; else None."""
-    base = check_point(source)
-    if base.search is None:
-        return source
-    best = study_of(base).stored(store)
-    return None if best is None else with_settings(source, best)
-
-
-def check_point(source: YamlSource) -> Experiment:
-    """The experiment without its grid. ConfigError where an end or a choice of its search space makes it invalid."""
-    point = source.copy()
-    point.data.pop("grid", None)
-    experiment = check(point)
-    search = experiment.search
-    if search is not None:
-        folds(experiment, search)
-        for name, part in search.space.items():
-            for value in part.choice or part.uniform or part.loguniform or ():
-                tried = with_settings(point, {name: value}, source.origin(("search", "space", name)))
-                folds(check(tried), search)
-    return experiment
-
-
-def study_of(experiment: Experiment) -> StudyArtifact:
-    """The study of an experiment with a search; its key names all that the outcome depends on."""
-    search = experiment.search
-    assert search is not None
-    found = folds(experiment, search)
-    methods = {fold.benchmark.name: fold.method for fold in found}
-    content: Content = {
-        "search": search.model_dump(),
-        "folds": [fold.content() for fold in found],
-        "base": [method.content() for method in methods.values()],
-    }
-    return StudyArtifact(content, tuple(sorted({key for fold in found for key in keys(fold.demonstrations)})))
 
 
 def run(source: YamlSource, session: Session) -> YamlSource:
@@ -106,17 +63,6 @@ def run(source: YamlSource, session: Session) -> YamlSource:
     shutil.rmtree(store.workspaces("search"), ignore_errors=True)
     session.say(f"search: the best settings are {best}")
     return with_settings(source, best)
-
-
-def shared_inputs(experiment: Experiment, search: Search) -> list[Artifact]:
-    """Artifacts that every trial needs, whatever settings it tries."""
-    effects = {Setting.parse(name).effect for name in search.space}
-    shown = [artifact for fold in folds(experiment, search) for artifact in fold.demonstrations]
-    if Effect.EXPERTS in effects:
-        return []
-    if effects & {Effect.DEMONSTRATIONS, Effect.PROTOCOL}:
-        return [artifact.experts for artifact in shown]
-    return list(shown)
 
 
 def _trials(

@@ -13,91 +13,23 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from hypogen import training
-from hypogen.benchmarks import Benchmark, get_benchmark
 from hypogen.errors import Diverged, Stopped
-from hypogen.generators import FewShotGenerator, get_generator
+from hypogen.generators import FewShotGenerator
 from hypogen.rollouts import rollout
-from hypogen.splits import random_split
-from orchestrator.artifacts import DemonstrationsArtifact
-from orchestrator.artifacts.artifact import Content, Json, Specs, content_key, derive_seed, specs_at
+from orchestrator.artifacts.artifact import Json, derive_seed
 from orchestrator.artifacts.artifact_store import Store
-from orchestrator.artifacts.demonstrations_artifact import keys, load_demonstrations
-from orchestrator.artifacts.generator_artifact import Method
+from orchestrator.artifacts.demonstrations_artifact import load_demonstrations
 from orchestrator.artifacts.making import discard_damaged, make_all
 from orchestrator.artifacts.workspace import Workspace, write_text
-from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import check
 from orchestrator.config.search_space import with_settings
-from orchestrator.config.sections import Search
 from orchestrator.config.yaml_source import YamlSource
-from orchestrator.exceptions import ConfigError
 from orchestrator.execution.failures import persistently
 from orchestrator.execution.switch import Switch, asking
-from orchestrator.planning.inputs import demonstrations_of, experts_of, method_of
+from orchestrator.planning.study import Fold, folds, rung_epochs
 
 METRIC = "validation_score"
 """What a trial reports to Tune: the mean over the folds, see FoldTraining.value; -inf where a training diverged."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One benchmark and split seed: training specs that train here, and those held out to judge by."""
-
-    benchmark: Benchmark
-    method: Method
-    train: Specs
-    validation: Specs
-    demonstrations: tuple[DemonstrationsArtifact, ...]
-    seed: int
-
-    def content(self) -> Content:
-        """Everything that decides which specs and demonstrations the fold consists of."""
-        return {
-            "benchmark": self.benchmark.identity,
-            "train": self.train,
-            "validation": self.validation,
-            "demonstrations": keys(self.demonstrations),
-            "seed": self.seed,
-        }
-
-    @property
-    def key(self) -> str:
-        """Name of the fold's training."""
-        return content_key("validation", 1, {**self.method.content(), **self.content()})
-
-
-def folds(experiment: Experiment, search: Search) -> list[Fold]:
-    """The folds of an experiment. ConfigError where there are too few training specs to hold some out."""
-    found = []
-    for name in experiment.benchmarks:
-        benchmark = get_benchmark(name)
-        experts = experts_of(experiment, benchmark)
-        for seed in experiment.split.seeds:
-            train = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), seed).train
-            try:
-                held_out = random_split(len(train), 1 - search.validation_fraction, seed)
-            except ValueError as error:
-                raise ConfigError(
-                    f"search.validation_fraction: the {len(train)} training specs of {name} cannot be divided: {error}"
-                ) from None
-            kept = [train[index] for index in held_out.train]
-            shown = train if get_generator(search.method).few_shot else kept
-            found.append(
-                Fold(
-                    benchmark,
-                    method_of(experiment, benchmark, search.method),
-                    specs_at(benchmark, kept),
-                    specs_at(benchmark, [train[index] for index in held_out.test]),
-                    demonstrations_of(experiment, benchmark, experts, shown),
-                    derive_seed("search", experiment.seed, name, seed),
-                )
-            )
-    return found
-
-
-def rung_epochs(epochs: int, rungs: int, reduction: float) -> list[int]:
-    """Epochs at which trials are compared: the last is all of them, each earlier one a ``reduction``-th."""
-    return sorted({max(1, round(epochs / reduction**back)) for back in range(rungs)})
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from orchestrator.artifacts import DemonstrationsArtifact, GeneratorArtifact, Jo
 from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.making import make
 from orchestrator.config.loading import expand, load
-from orchestrator.execution import search
 from orchestrator.execution.measured import Episode, _selected, curve_rows, run_episodes, write_run
-from orchestrator.execution.search_trial import FoldTraining, TrialTask, folds
+from orchestrator.execution.search_trial import FoldTraining, TrialTask
 from orchestrator.execution.trainings import placement
+from orchestrator.planning import study
 from orchestrator.planning.plan import Plan, build
 from results.result_store import ResultStore
 
@@ -78,10 +78,10 @@ def test_a_search_is_judged_by_successes_not_by_what_hovering_earns(tiny: Callab
         },
     }
     source = load(tiny(**changes))
-    experiment = search.check_point(source)
-    (fold,) = folds(experiment, experiment.search)
+    experiment = study.check_point(source)
+    (fold,) = study.folds(experiment, experiment.search)
     store = Store(str(tmp_path / "runs"))
-    for artifact in search.shared_inputs(experiment, experiment.search):
+    for artifact in study.shared_inputs(experiment, experiment.search):
         make(store, artifact)
     task = TrialTask(source, str(tmp_path / "runs"), "study", threads=1, gpu=0.0, switch=None)  # nobody asks it
     found = FoldTraining(store, task, fold, episodes=2, stop=lambda: False)

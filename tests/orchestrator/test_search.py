@@ -15,8 +15,7 @@ from orchestrator.artifacts.artifact_store import Store
 from orchestrator.config.loading import expand, load
 from orchestrator.config.search_space import distributions, with_settings
 from orchestrator.exceptions import ConfigError
-from orchestrator.execution import search
-from orchestrator.execution.search_trial import folds, rung_epochs
+from orchestrator.planning import study
 from orchestrator.planning.plan import build
 from results.result_store import ResultStore
 from tests.helpers.experiments import Killed, sweep
@@ -33,10 +32,10 @@ CHANGES = {"methods": ["cond_policy"], "search": SEARCH, "split": {"train_fracti
 
 
 def test_trials_are_judged_on_training_specs_that_they_do_not_train_on(tiny: Callable[..., Path]) -> None:
-    experiment = search.check_point(load(tiny(**CHANGES)))
+    experiment = study.check_point(load(tiny(**CHANGES)))
     benchmark = get_benchmark("cheetah-speed")
     split = experiment.split.resolve(benchmark, experiment.specs.indices(benchmark), 0)
-    (fold,) = folds(experiment, experiment.search)
+    (fold,) = study.folds(experiment, experiment.search)
     assert fold.validation and fold.train
     assert tuple(sorted(fold.train + fold.validation)) == specs_at(benchmark, split.train)
     assert not [spec for spec in fold.train + fold.validation if spec in specs_at(benchmark, split.test)]
@@ -46,8 +45,8 @@ def test_a_few_shot_method_gets_demonstrations_of_the_specs_it_is_judged_on(tiny
     changes = {**CHANGES, "specs": {}, "split": {"train_fraction": 0.2, "seeds": [0]}}
     for method, extra in (("cond_policy", False), ("pearl", True)):
         chosen = {**changes, "methods": [method], "search": {**SEARCH, "method": method}}
-        experiment = search.check_point(load(tiny(**chosen)))
-        (fold,) = folds(experiment, experiment.search)
+        experiment = study.check_point(load(tiny(**chosen)))
+        (fold,) = study.folds(experiment, experiment.search)
         seen = [spec for shown in fold.demonstrations for spec in shown.specs]
         assert all(spec in seen for spec in fold.train)
         assert all(spec in seen for spec in fold.validation) == extra
@@ -55,21 +54,21 @@ def test_a_few_shot_method_gets_demonstrations_of_the_specs_it_is_judged_on(tiny
 
 def test_a_training_set_of_one_spec_cannot_be_divided(tiny: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match="validation_fraction: the 1 training specs"):
-        search.check_point(load(tiny(**{**CHANGES, "split": {"train_fraction": 0.2, "seeds": [0]}})))
+        study.check_point(load(tiny(**{**CHANGES, "split": {"train_fraction": 0.2, "seeds": [0]}})))
 
 
 def test_a_space_that_reaches_beyond_what_is_valid_is_refused_with_its_line(tiny: Callable[..., Path]) -> None:
     space = {"training.learning_rate": {"loguniform": [1e-5, 1e-3]}}
     changes = {**CHANGES, "search": {**SEARCH, "space": space}}
-    search.check_point(load(tiny(**changes)))
+    study.check_point(load(tiny(**changes)))
     training = {"epochs": 2, "batch_size": 500, "learning_rate": 1e-3, "learning_rate_final": 1e-4}
     with pytest.raises(ConfigError, match=r"tiny.yaml:\d+: training.learning_rate_final: .* must lie in 0..1e-05"):
-        search.check_point(load(tiny(**{**changes, "training": training})))
+        study.check_point(load(tiny(**{**changes, "training": training})))
 
 
 def test_rungs_grow_by_the_reduction() -> None:
-    assert rung_epochs(90, 3, 3.0) == [10, 30, 90]
-    assert rung_epochs(2, 5, 3.0) == [1, 2]
+    assert study.rung_epochs(90, 3, 3.0) == [10, 30, 90]
+    assert study.rung_epochs(2, 5, 3.0) == [1, 2]
 
 
 def test_a_search_ends_in_the_run_of_its_best_settings_even_if_it_is_killed(
@@ -113,7 +112,7 @@ def test_a_search_that_is_stopped_ends_quietly_and_keeps_its_checkpoints(
 
 def test_the_outcome_is_the_experiment_without_a_search(tiny: Callable[..., Path]) -> None:
     found = with_settings(load(tiny(**CHANGES)), {"training.learning_rate": 3e-4, "policy.hidden_dim": 8})
-    experiment = search.check_point(found)
+    experiment = study.check_point(found)
     assert experiment.search is None and experiment.training.learning_rate == 3e-4
     assert build(expand(found)).runs
 
@@ -173,11 +172,11 @@ def test_whatever_cannot_be_searched_is_refused_before_anything_starts(
 ) -> None:
     changes = {**CHANGES, "methods": {"cond_policy": {}, "hypogen": {}}, "search": {**SEARCH, "space": {name: part}}}
     with pytest.raises(ConfigError, match=message):
-        search.check_point(load(tiny(**changes)))
+        study.check_point(load(tiny(**changes)))
 
 
 def test_whole_numbers_are_proposed_for_settings_that_take_no_others(tiny: Callable[..., Path]) -> None:
     space = {"training.epochs": {"uniform": [2, 9]}, "training.learning_rate": {"loguniform": [1e-5, 1e-3]}}
-    experiment = search.check_point(load(tiny(**{**CHANGES, "search": {**SEARCH, "space": space}})))
+    experiment = study.check_point(load(tiny(**{**CHANGES, "search": {**SEARCH, "space": space}})))
     made = distributions(experiment)
     assert [type(made[name]).__name__ for name in space] == ["IntDistribution", "FloatDistribution"]

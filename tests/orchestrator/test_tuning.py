@@ -17,7 +17,7 @@ from orchestrator.artifacts.study_artifact import Outcome, best_of
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.loading import expand, load
 from orchestrator.config.search_space import combinations
-from orchestrator.execution.search import check_point, study_of
+from orchestrator.planning.study import check_point, study_of
 from tests.helpers.experiments import ROOT
 
 METHODS = sorted(set(GENERATORS) - {"blind"})  # which has nothing to set

@@ -40,7 +40,7 @@ from orchestrator.artifacts.artifact_store import Store
 from orchestrator.artifacts.integrity import MANIFEST, damage
 from orchestrator.config.loading import expand, load
 from orchestrator.config.sections import TaskResources
-from orchestrator.execution import execution, trainings
+from orchestrator.execution import execution, requests, trainings
 from orchestrator.execution.attempts import Attempts
 from orchestrator.execution.execution import Session
 from orchestrator.execution.stopping import StopRequest
@@ -367,10 +367,10 @@ class History:
             put(trainings, "tune", self.cluster.tune)
             put(trainings, "run_tune", self.cluster.run_tune)
             put(execution, "_check_shared", lambda store: None)
-            put(execution, "discard_left", lambda store: None)
+            put(trainings, "discard_left", lambda store: None)
             put(execution, "Attempts", partial(Attempts, clock=lambda: time.monotonic()))
-            put(trainings, "fit_to_cluster", lambda request, resources: TaskResources(cpu=1))
-            put(trainings, "room_for", lambda bundles: 1)
+            put(requests, "fit_to_cluster", lambda request, resources: TaskResources(cpu=1))
+            put(requests, "room_for", lambda bundles: 1)
             for kind in {cls for artifact in ARTIFACTS for cls in artifact.__mro__ if "make" in vars(cls)}:
                 put(kind, "make", make_up)
             for kind in {cls for artifact in ARTIFACTS for cls in artifact.__mro__ if "curve" in vars(cls)}:
