@@ -39,6 +39,7 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 --                     episodes takes the place of their mean
 --   part              of which specs: 'test', those of them 'in' or 'out' of distribution, or 'train'
 --   succeeded         whether only successful episodes count
+--   among             of which benchmarks (a list; NULL: all)
 --   score             what `summarise` takes: split, mean and deviation of the measure over the spec's episodes (NULL where
 --                     no episode counts), number of episodes, in_distribution
 --   outcomes          the measure, episode by episode
@@ -48,8 +49,8 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 -- from it, once per split, labelled as there. Experiments may share experts: of expert runs that were rolled out alike, one
 -- counts, and only if it was rolled out on all of the split's specs, as often as the generators were. An expert that no
 -- generator here learned from keeps its own test specs.
-CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
-    WITH chosen AS (FROM chosen_runs(name)),
+CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := false, among := NULL) AS TABLE (
+    WITH chosen AS (FROM chosen_runs(name) WHERE among IS NULL OR list_contains(among, benchmark)),
     judged AS (
         SELECT *, CASE
                 WHEN measure <> 'headline' THEN replace(measure, '_std', '')
@@ -57,6 +58,7 @@ CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := fa
                 ELSE 'return'
             END AS counted
         FROM episodes
+        WHERE run IN (SELECT run FROM chosen)
     ),
     measured AS (
         SELECT *, CASE WHEN success OR NOT succeeded THEN
@@ -127,11 +129,11 @@ CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := fa
 -- `scores`, each with its `pair`: what `headroom` takes, the score between that of the nearest training spec's expert and that
 -- of the spec's own. NULL where one of the two was not rolled out alike: same experts, split, spec and number of episodes.
 -- Where `nearest` ran in several forms, the first by its settings counts. Steps are negated, since fewer are better.
-CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
+CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeeded := false, among := NULL) AS TABLE (
     WITH measured AS MATERIALIZED (
         SELECT *, rollout_conditions(settings) AS conditions,
             CASE WHEN starts_with(measure, 'steps') THEN -score.mean ELSE score.mean END AS worth
-        FROM scores(name, measure := measure, part := part, succeeded := succeeded)
+        FROM scores(name, measure := measure, part := part, succeeded := succeeded, among := among)
     ),
     rivals AS (
         SELECT benchmark, expert_recipe, expert, split_kind, split, train_specs, test_specs, seed, conditions,
@@ -163,12 +165,12 @@ CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeede
 
 -- One row per set of scores that may be averaged, with its `summary`, its headroom (`room`, NULL unless all scores have a
 -- pair), and how many of all its episodes failed (%).
-CREATE MACRO summaries(name, measure := 'headline', part := 'test', succeeded := false) AS TABLE (
+CREATE MACRO summaries(name, measure := 'headline', part := 'test', succeeded := false, among := NULL) AS TABLE (
     SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score, pair),
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
         headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room,
         100 * avg(failed ORDER BY split, spec_index, run) AS failed
-    FROM paired_scores(name, measure := measure, part := part, succeeded := succeeded)
+    FROM paired_scores(name, measure := measure, part := part, succeeded := succeeded, among := among)
     GROUP BY ALL
 );
 
@@ -214,8 +216,8 @@ CREATE MACRO beside(summary, paper, paper_std, failed, room) AS {
 CREATE MACRO compared(name, of_table, measure, part := 'test', succeeded := false) AS TABLE (
     WITH theirs AS (SELECT benchmark, method, paper, paper_std FROM printed(of_table, measure)),
     ours AS (
-        FROM summaries(name, measure := measure, part := part, succeeded := succeeded)
-        WHERE benchmark IN (SELECT benchmark FROM theirs)
+        FROM summaries(name, measure := measure, part := part, succeeded := succeeded,
+            among := (SELECT coalesce(list(DISTINCT benchmark), []) FROM printed(of_table, measure)))
     )
     SELECT benchmark, method, coalesce(few_shot, adapts(method)) AS few_shot, measure AS metric,
         ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, room, failed),
@@ -280,8 +282,10 @@ CREATE MACRO compared_capacity(name, of_table, measure, part, specs, wanted) AS 
     ),
     ours AS (
         SELECT * EXCLUDE (capacity)
-        FROM summaries(name, measure := measure, part := part) JOIN capacities(name) USING (benchmark, method, parameters)
-        WHERE capacity = wanted AND headline(benchmark) = measure
+        FROM summaries(name, measure := measure, part := part,
+            among := (SELECT coalesce(list(DISTINCT benchmark), []) FROM runs WHERE headline(benchmark) = measure)
+        ) JOIN capacities(name) USING (benchmark, method, parameters)
+        WHERE capacity = wanted
     )
     SELECT benchmark, method, coalesce(few_shot, adapts(method)) AS few_shot, measure AS metric, part AS role,
         ours.* EXCLUDE (benchmark, method, few_shot, parameters, summary, room, failed),

@@ -190,14 +190,24 @@ def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
     means = np.array([np.mean([np.nanmean(split) for split in cells]) for cells in whole.values()])
     draws = np.stack(list(_drawn_together(list(whole.values()))), axis=1)
     draws = draws[~np.isnan(draws).any(axis=1)]
+    (place,) = _places(means[None])
+    bounds = np.quantile(_places(draws), [0.025, 0.975], axis=0, method="inverted_cdf") if len(draws) else None
     for number, rival in enumerate(whole):
-        place = found[rival]
-        place["rank"] = 1 + int((means > means[number]).sum())
-        if len(draws):
-            drawn = 1 + (draws > draws[:, [number]]).sum(axis=1)
-            bounds = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
-            place["rank_low_95"], place["rank_high_95"] = map(float, bounds)
+        found[rival]["rank"] = int(place[number])
+        if bounds is not None:
+            found[rival]["rank_low_95"], found[rival]["rank_high_95"] = map(float, bounds[:, number])
     return list(found.values())
+
+
+def _places(values: Values) -> NDArray[np.int64]:
+    """Place of each value [R, N] in its row: 1 for the greatest, and the same for equal ones."""
+    order = np.argsort(-values, axis=1)
+    falling = np.take_along_axis(values, order, axis=1)
+    behind = np.arange(1, values.shape[1]) * (falling[:, 1:] < falling[:, :-1])
+    first = np.maximum.accumulate(np.pad(behind, [(0, 0), (1, 0)]), axis=1)
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, 1 + first, axis=1)
+    return places
 
 
 def _drawn_together(rivals: Sequence[Sequence[Values]], repetitions: int = REPETITIONS) -> Iterator[Values]:
@@ -205,15 +215,16 @@ def _drawn_together(rivals: Sequence[Sequence[Values]], repetitions: int = REPET
     shapes = [of_split.shape[2] for of_split in rivals[0]]
     shared = np.random.default_rng(0)
     drawn = shared.integers(len(shapes), size=(repetitions, len(shapes)))
-    specs = [shared.integers(size, size=(int((drawn == number).sum()), size)) for number, size in enumerate(shapes)]
+    places = [drawn == number for number in range(len(shapes))]
+    specs = [
+        _counts(shared.integers(size, size=(int(place.sum()), size)))
+        for place, size in zip(places, shapes, strict=True)
+    ]
     for rival, cells in enumerate(rivals):
         random, means = np.random.default_rng([1, rival]), np.empty(drawn.shape)
-        for number, of_split in enumerate(cells):
-            runs = random.integers(len(of_split), size=(len(specs[number]), len(of_split)))
-            chosen = of_split[runs[:, :, None], 0, specs[number][:, None, :], 0]
-            there = ~np.isnan(chosen)
-            total, count = np.where(there, chosen, 0.0).sum(axis=(1, 2)), there.sum(axis=(1, 2))
-            means[drawn == number] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        for place, of_split, of_specs in zip(places, cells, specs, strict=True):
+            runs = _counts(random.integers(len(of_split), size=(len(of_specs), len(of_split))))
+            means[place] = _known_mean(of_split, runs, np.ones((len(runs), 1)), of_specs, whole=of_split.size)[:, 0]
         splits = (~np.isnan(means)).sum(axis=1)
         yield np.divide(np.nansum(means, axis=1), splits, out=np.full(repetitions, np.nan), where=splits > 0)
 
@@ -250,11 +261,7 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
     means = np.empty((repetitions * len(cells), cells[0].shape[-1]))
     draws = _draws(tuple(of_split.shape[:3] for of_split in cells), repetitions, seed)
     for of_split, (places, *weights) in zip(cells, draws, strict=True):
-        there = ~np.isnan(of_split)
-        means[places] = _weighted(np.where(there, of_split, 0.0), *weights)
-        if not there.all():  # the mean of those that are there
-            weight = _weighted(there.astype(np.float64), *weights)
-            means[places] = np.divide(means[places], weight, out=np.full_like(weight, np.nan), where=weight > 0)
+        means[places] = _known_mean(of_split, *weights)
     drawn = means.reshape(repetitions, len(cells), -1)
     if not (gaps := np.isnan(drawn)).any():
         return drawn.mean(axis=1)
@@ -275,16 +282,27 @@ def _draws(
     drawn, found = random.integers(len(shapes), size=repetitions * len(shapes)), []
     for number, shape in enumerate(shapes):
         places = np.flatnonzero(drawn == number)
-        a, b, specs = (_fractions(random.integers(size, size=(len(places), size))) for size in shape)
+        a, b, specs = (_counts(random.integers(size, size=(len(places), size))) / size for size in shape)
         found.append((places, a, b, specs))
     return found
 
 
-def _fractions(indices: NDArray[np.int64]) -> Values:
-    """How often each of n numbers stands in each row of n [N, n], as a fraction."""
+def _counts(indices: NDArray[np.int64]) -> Values:
+    """How often each of n numbers stands in each row of n [N, n]."""
     rows, size = indices.shape
     flat = np.arange(rows)[:, None] * size + indices
-    return np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size) / size
+    return np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+
+
+def _known_mean(cells: Values, a: Values, b: Values, specs: Values, whole: float = 1.0) -> Values:
+    """`_weighted` means of the cells that are not NaN; NaN where none of those has any weight. The weights of all cells
+    sum to `whole`."""
+    there = ~np.isnan(cells)
+    total = _weighted(np.where(there, cells, 0.0), a, b, specs)
+    if there.all():
+        return total / whole
+    weight = _weighted(there.astype(np.float64), a, b, specs)
+    return np.divide(total, weight, out=np.full_like(weight, np.nan), where=weight > 0)
 
 
 def _weighted(cells: Values, a: Values, b: Values, specs: Values) -> Values:
