@@ -294,7 +294,7 @@ def _counts(indices: NDArray[np.int64]) -> Values:
     return np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
 
 
-def _known_mean(cells: Values, a: Values, b: Values, specs: Values, whole: float = 1.0) -> Values:
+def _known_mean(cells: Values, a: Values, b: Values, specs: Values, *, whole: float = 1.0) -> Values:
     """`_weighted` means of the cells that are not NaN; NaN where none of those has any weight. The weights of all cells
     sum to `whole`."""
     there = ~np.isnan(cells)
