@@ -9,10 +9,12 @@ from typing import Any, get_type_hints
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
+from duckdb.func import PythonUDFType
 
 from results.problems import ResultsError
 from results.schema import described
-from results.statistics import Comparison, Headroom, Rank, Summary, compare, headroom, ranks, summarise
+from results.statistics import Comparison, Headroom, Rank, Summary, compare, headroom, ranks
+from results.summaries import summarise_all
 
 _FOLDER = Path(__file__).parent
 _DEFINITIONS = ("dimensions.sql", "macros.sql")
@@ -42,7 +44,7 @@ def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConne
     connection = duckdb.connect(":memory:")
     for name, table in tables.items():
         connection.register(name, table)
-    connection.create_function("summarise", summarise, [f"{_SCORE}[]"], _struct(Summary))
+    connection.create_function("summarise", summarise_all, [f"{_SCORE}[]"], _struct(Summary), type=PythonUDFType.ARROW)
     connection.create_function("compare", compare, [f"{_PAIR}[]"], _struct(Comparison))
     connection.create_function("ranks", ranks, [f"{_RIVAL}[]"], f"{_struct(Rank)}[]")
     connection.create_function("headroom", headroom, [f"{_BETWEEN}[]"], _struct(Headroom))

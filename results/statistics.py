@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 REPETITIONS = 5000
+LEVEL = 0.95
+ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+"""Quantiles at the ends of an interval."""
 
 
 class Summary(TypedDict):
@@ -259,7 +262,7 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
     if sum(of_split[..., 0].size for of_split in cells) < 2:
         return np.empty((0, cells[0].shape[-1] if cells else 2))
     means = np.empty((repetitions * len(cells), cells[0].shape[-1]))
-    draws = _draws(tuple(of_split.shape[:3] for of_split in cells), repetitions, seed)
+    draws = resampling(tuple(of_split.shape[:3] for of_split in cells), repetitions, seed)
     for of_split, (places, *weights) in zip(cells, draws, strict=True):
         means[places] = _known_mean(of_split, *weights)
     drawn = means.reshape(repetitions, len(cells), -1)
@@ -270,8 +273,8 @@ def _resampled_means(cells: Sequence[Values], repetitions: int = REPETITIONS, se
 
 
 @lru_cache(maxsize=16)
-def _draws(
-    shapes: tuple[tuple[int, ...], ...], repetitions: int, seed: int
+def resampling(
+    shapes: tuple[tuple[int, ...], ...], repetitions: int = REPETITIONS, seed: int = 0
 ) -> list[tuple[NDArray[np.int64], Values, Values, Values]]:
     """Per split, the places [N] of the R draws that take it, each of which has as many as there are splits, and how
     often each run of a, run of b and spec is drawn there [N, A], [N, B], [N, S], as a fraction.
@@ -312,7 +315,7 @@ def _weighted(cells: Values, a: Values, b: Values, specs: Values) -> Values:
 
 
 def interval(
-    cells: Sequence[Values], level: float = 0.95, repetitions: int = REPETITIONS, seed: int = 0
+    cells: Sequence[Values], level: float = LEVEL, repetitions: int = REPETITIONS, seed: int = 0
 ) -> tuple[float | None, float | None]:
     """Percentile bootstrap interval of the mean of the splits' means, of cells [A, B, S, 1] per split.
 
@@ -325,7 +328,7 @@ def interval(
     return float(low), float(high)
 
 
-def t_interval(values: Values, level: float = 0.95) -> tuple[float | None, float | None]:
+def t_interval(values: Values, level: float = LEVEL) -> tuple[float | None, float | None]:
     """Student's interval of the mean of normally distributed `values` [N]; (None, None) for fewer than two.
 
     Of splits' means it holds the truth as often as it says however much splits differ. It is wide where they are few,

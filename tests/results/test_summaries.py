@@ -1,0 +1,87 @@
+"""Many summaries at once: each is that of `summarise`, to the last bit, whatever else is summed up beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from results.database import _SCORE
+from results.result_store import ResultStore
+from results.statistics import summarise
+from results.summaries import AT_ONCE, SUMMARY, _alike, summarise_all
+
+SCORES = pa.list_(
+    pa.struct(
+        [
+            ("split", pa.int64()),
+            ("run", pa.string()),
+            ("spec", pa.string()),
+            ("mean", pa.float64()),
+            ("deviation", pa.float64()),
+            ("episodes", pa.int64()),
+            ("in_distribution", pa.bool_()),
+        ]
+    )
+)
+
+
+def drawn(random: np.random.Generator, splits: int, runs: int, specs: int, *, deviate: bool = True) -> list[dict]:
+    """A complete list of scores in order."""
+    return [
+        {
+            "split": split,
+            "run": f"{split}-{run}",
+            "spec": str(spec),
+            "mean": float(random.normal(500, 100)),
+            "deviation": float(random.random()) if deviate else None,
+            "episodes": 10,
+            "in_distribution": (spec + split) % 3 > 0,
+        }
+        for split in range(splits)
+        for spec in range(specs)
+        for run in range(runs)
+    ]
+
+
+@pytest.fixture
+def lists() -> list[list[dict]]:
+    random = np.random.default_rng(0)
+    complete = [
+        drawn(random, *(int(random.integers(1, most)) for most in (5, 5, 40)), deviate=random.random() < 0.8)
+        for _ in range(200)
+    ]
+    alike = [drawn(random, 3, 2, 32) for _ in range(AT_ONCE + 5)]
+    unmeasured = drawn(random, 3, 2, 5)
+    unmeasured[7] = {**unmeasured[7], "mean": None, "deviation": None}
+    single = drawn(random, 2, 2, 5)
+    single[3] = {**single[3], "deviation": None}
+    without_split = [{**score, "split": None} for score in drawn(random, 1, 1, 6)]
+    uneven = [*drawn(random, 1, 3, 4), *({**score, "split": 1} for score in drawn(random, 1, 1, 7))]
+    swapped = drawn(random, 2, 2, 5)
+    swapped[0], swapped[1] = swapped[1], swapped[0]
+    twice = [*drawn(random, 1, 1, 3), *drawn(random, 1, 1, 3)]
+    irregular = [unmeasured, single, without_split, drawn(random, 2, 2, 5)[:-1], swapped, drawn(random, 2, 2, 5)[::-1]]
+    return [*complete, *alike, *irregular, twice, uneven, []]
+
+
+def test_many_at_once_are_each_by_itself_to_the_last_bit(lists: list[list[dict]]) -> None:
+    chunks = pa.chunked_array([pa.array(lists[:70], SCORES), pa.array(lists[70:], SCORES)])
+    assert sum(len(places) for places, _ in _alike(chunks.combine_chunks())) == len(lists) - 6, "the complete ones"
+    assert summarise_all(chunks).to_pylist() == [summarise(scores) for scores in lists]
+
+
+def test_what_stands_beside_a_row_does_not_change_it(lists: list[list[dict]]) -> None:
+    whole = summarise_all(pa.chunked_array([pa.array(lists, SCORES)]))
+    assert whole.type == SUMMARY
+    for place in (0, 201, len(lists) - 1):
+        alone = pa.chunked_array([pa.array(lists, SCORES).slice(place, 1)])
+        assert summarise_all(alone).to_pylist() == [whole[place].as_py()]
+
+
+def test_a_query_has_them_with_no_summary_for_no_list(tmp_path: Path) -> None:
+    query = f"SELECT summarise(scores) AS found FROM (VALUES (NULL::{_SCORE}[]), ([])) AS given(scores)"
+    none, empty = (row["found"] for row in ResultStore(tmp_path).table(query).to_pylist())
+    assert none is None and empty == summarise([])
