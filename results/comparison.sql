@@ -17,7 +17,7 @@ sides AS (
         AND ($experiments IS NULL OR run IN (SELECT run FROM experiments WHERE list_contains($experiments, experiment)))
 ),
 pairs AS (
-    SELECT a.* EXCLUDE (run, method, few_shot, parameters, settings, common, outcomes, success, failed, length, score)
+    SELECT a.* EXCLUDE (run, method, few_shot, parameters, settings, common, conditions, outcomes, success, failed, length, score)
             REPLACE (CASE WHEN coalesce(a.epochs = b.epochs, true) THEN a.epochs END AS epochs,
                 CASE WHEN coalesce(a.batch_size = b.batch_size, true) THEN a.batch_size END AS batch_size,
                 CASE WHEN coalesce(a.learning_rate = b.learning_rate, true) THEN a.learning_rate END AS learning_rate),

@@ -42,6 +42,7 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 --   among             of which benchmarks (a list; NULL: all)
 --   score             what `summarise` takes: split, mean and deviation of the measure over the spec's episodes (NULL where
 --                     no episode counts), number of episodes, in_distribution
+--   conditions        settings that must agree where methods are set against each other: `rollout_conditions`
 --   outcomes          the measure, episode by episode
 --   success, failed   fractions of all of the spec's episodes;  length: their mean, in control steps
 --   the other columns name what was rolled out. Rows may be averaged only where all of these agree.
@@ -50,7 +51,10 @@ CREATE MACRO chosen_runs(name) AS TABLE (
 -- counts, and only if it was rolled out on all of the split's specs, as often as the generators were. An expert that no
 -- generator here learned from keeps its own test specs.
 CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := false, among := NULL) AS TABLE (
-    WITH chosen AS (FROM chosen_runs(name) WHERE among IS NULL OR list_contains(among, benchmark)),
+    WITH chosen AS (
+        SELECT *, rollout_conditions(settings) AS conditions FROM chosen_runs(name)
+        WHERE among IS NULL OR list_contains(among, benchmark)
+    ),
     judged AS (
         SELECT *, CASE
                 WHEN measure <> 'headline' THEN replace(measure, '_std', '')
@@ -98,7 +102,8 @@ CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := fa
     on_splits AS (
         SELECT experts.* EXCLUDE (covered) REPLACE (
                 splits.split_kind AS split_kind, splits.split AS split, splits.train_specs AS train_specs,
-                splits.test_specs AS test_specs, map_concat(settings, split_settings) AS settings),
+                splits.test_specs AS test_specs, map_concat(settings, split_settings) AS settings,
+                rollout_conditions(map_concat(settings, split_settings)) AS conditions),
             specs
         FROM experts JOIN splits ON experts.benchmark = splits.benchmark AND experts.expert = splits.expert
             AND experts.seed = splits.seed AND settings['evaluation.episodes'] IS NOT DISTINCT FROM rollouts
@@ -131,8 +136,7 @@ CREATE MACRO scores(name, measure := 'headline', part := 'test', succeeded := fa
 -- Where `nearest` ran in several forms, the first by its settings counts. Steps are negated, since fewer are better.
 CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeeded := false, among := NULL) AS TABLE (
     WITH measured AS MATERIALIZED (
-        SELECT *, rollout_conditions(settings) AS conditions,
-            CASE WHEN starts_with(measure, 'steps') THEN -score.mean ELSE score.mean END AS worth
+        SELECT *, CASE WHEN starts_with(measure, 'steps') THEN -score.mean ELSE score.mean END AS worth
         FROM scores(name, measure := measure, part := part, succeeded := succeeded, among := among)
     ),
     rivals AS (
@@ -152,7 +156,7 @@ CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeede
         GROUP BY ALL
         HAVING count(*) = 2
     )
-    SELECT measured.* EXCLUDE (conditions, worth), CASE WHEN nearest IS NOT NULL THEN
+    SELECT measured.* EXCLUDE (worth), CASE WHEN nearest IS NOT NULL THEN
             {split: measured.split, run: measured.run, spec: measured.spec_index::VARCHAR, method: worth,
                 nearest: nearest.worth, expert: own.worth} END AS pair
     FROM measured LEFT JOIN bounds ON measured.benchmark = bounds.benchmark
@@ -166,7 +170,7 @@ CREATE MACRO paired_scores(name, measure := 'headline', part := 'test', succeede
 -- One row per set of scores that may be averaged, with its `summary`, its headroom (`room`, NULL unless all scores have a
 -- pair), and how many of all its episodes failed (%).
 CREATE MACRO summaries(name, measure := 'headline', part := 'test', succeeded := false, among := NULL) AS TABLE (
-    SELECT * EXCLUDE (run, split, spec_index, outcomes, success, failed, length, score, pair),
+    SELECT * EXCLUDE (run, split, spec_index, conditions, outcomes, success, failed, length, score, pair),
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
         headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room,
         100 * avg(failed ORDER BY split, spec_index, run) AS failed
@@ -302,7 +306,7 @@ CREATE MACRO agree(settings, others) AS len(list_filter(map_entries(settings),
 -- same splits and specs, and what one of its trainings took.
 CREATE MACRO standings(name) AS TABLE (
     WITH rows AS (
-        SELECT *, headline(benchmark) AS metric, rollout_conditions(settings) AS conditions,
+        SELECT *, headline(benchmark) AS metric,
             [method, epochs::VARCHAR, batch_size::VARCHAR, learning_rate::VARCHAR, selection, settings::VARCHAR]::VARCHAR AS rival
         FROM paired_scores(name)
     ),

@@ -5,8 +5,7 @@
 -- best: of all trained methods that see no demonstrations of the test specs, in all their settings, the one with the greatest
 -- headroom, on the splits on which it was rolled out. It is chosen on these test specs: the more rows, the luckier.
 WITH paired AS (
-    SELECT benchmark, headline(benchmark) AS metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed,
-        rollout_conditions(settings) AS conditions,
+    SELECT benchmark, headline(benchmark) AS metric, expert_recipe, expert, split_kind, train_specs, test_specs, seed, conditions,
         method, few_shot, epochs, batch_size, learning_rate, selection, settings, split, spec_index, run, score, pair
     FROM paired_scores($experiment)
 ),
