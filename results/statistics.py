@@ -21,6 +21,8 @@ REPETITIONS = 5000
 LEVEL = 0.95
 ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 """Quantiles at the ends of an interval."""
+DECIMALS = 9
+"""To so many, means are equal: sums of the same numbers in another order are not, to the last bit."""
 
 
 class Summary(TypedDict):
@@ -193,8 +195,12 @@ def ranks(scores: Sequence[Mapping[str, Any]]) -> list[Rank]:
     means = np.array([np.mean([np.nanmean(split) for split in cells]) for cells in whole.values()])
     draws = np.stack(list(_drawn_together(list(whole.values()))), axis=1)
     draws = draws[~np.isnan(draws).any(axis=1)]
-    (place,) = _places(means[None])
-    bounds = np.quantile(_places(draws), [0.025, 0.975], axis=0, method="inverted_cdf") if len(draws) else None
+    (place,) = _places(means[None].round(DECIMALS))
+    bounds = (
+        np.quantile(_places(draws.round(DECIMALS)), [0.025, 0.975], axis=0, method="inverted_cdf")
+        if len(draws)
+        else None
+    )
     for number, rival in enumerate(whole):
         found[rival]["rank"] = int(place[number])
         if bounds is not None:

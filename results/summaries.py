@@ -31,7 +31,7 @@ def summarise_all(lists: pa.ChunkedArray) -> pa.Array:
         found |= zip(places, _summaries(scores), strict=True)
     for place in set(range(len(rows))).difference(found):
         found[place] = summarise(rows[place].as_py())
-    return pa.array([found[place] for place in range(len(rows))], SUMMARY)
+    return pa.array([found[place] for place in range(len(rows))], SUMMARY, from_pandas=True)  # no number is null
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _alike(rows: pa.ListArray) -> Iterator[tuple[list[int], _Scores]]:
     split, run, spec = (_codes(columns[name]) for name in ("split", "run", "spec"))
     means = columns["mean"].to_numpy(zero_copy_only=False)
     deviations = columns["deviation"].to_numpy(zero_copy_only=False)
-    inside = columns["in_distribution"].to_numpy(zero_copy_only=False)
+    inside = columns["in_distribution"].fill_null(False).to_numpy(zero_copy_only=False)
     episodes = columns["episodes"].to_numpy(zero_copy_only=False)
     known = ~np.isnan(deviations)
     shaped: dict[tuple[Any, ...], list[int]] = defaultdict(list)
@@ -148,7 +148,7 @@ def _drawn(cells: Sequence[Values]) -> Values:
     means = np.empty((rows, REPETITIONS * len(cells)))
     draws = resampling(tuple((runs, 1, specs) for _, runs, specs in (of_split.shape for of_split in cells)))
     for of_split, (places, by_run, _, by_spec) in zip(cells, draws, strict=True):
-        over_specs = by_spec @ np.ascontiguousarray(of_split.swapaxes(1, 2))  # a product for each row, as one by one
+        over_specs = by_spec @ of_split.swapaxes(1, 2)  # a product for each row, of the same layout as one by one
         means[:, places] = sum(weight * by for weight, by in zip(by_run.T, np.moveaxis(over_specs, 2, 0), strict=True))
     return means.reshape(rows, REPETITIONS, -1).mean(axis=2)
 

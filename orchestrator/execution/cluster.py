@@ -131,6 +131,8 @@ def connected(address: Address, num_cpus: int | None = None) -> Iterator[None]:
         try:
             with _privately() if address.value == PRIVATE else contextlib.nullcontext():
                 ray.init(address=address.value, **options)
+        except ImportError:  # of what is imported meanwhile
+            raise
         except Exception as error:  # Ray raises that very class where a node does not start in time
             reason = str(error).splitlines()[0]
             raise UserError(f"Ray at {address.value} could not be used: {reason} Try the command again.") from None
@@ -173,7 +175,8 @@ def _privately() -> Iterator[None]:
     Its workers inherit their variables, since a runtime environment takes an interpreter more for each of them. There
     is no autoscaler, nobody to print workers' output at the driver, and no API server, which would do nothing here but
     report usage; each takes a second of a core. The agent serves nothing either: for its usual port it waits 3 s where
-    another Ray of the host has it. ``ray.init`` has no options for these.
+    another Ray of the host has it. ``ray.init`` has no options for these. While they start, Tune is imported, which
+    every sweep needs.
     """
     from ray._private import node, parameter, utils
 
@@ -181,9 +184,9 @@ def _privately() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_replaced(parameter, "RayParams", functools.partial(parameter.RayParams, **lean)))
         stack.enter_context(_replaced(node.Node, "start_api_server", _name_no_api_server))
-        stack.enter_context(_replaced(node.Node, "start_ray_processes", _used(node.Node.start_ray_processes)))
+        start = _importing_meanwhile(node.Node.start_ray_processes)
+        stack.enter_context(_replaced(node.Node, "start_ray_processes", start))
         stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", lambda: "nothing to serve"))
-        stack.enter_context(_variables(for_workers()))
         yield
 
 
@@ -195,14 +198,15 @@ def _name_no_api_server(node: Any, **options: object) -> None:
     node.get_gcs_client().internal_kv_put(name, b"127.0.0.1:0", True, space)
 
 
-def _used(start: Callable[[Any], None]) -> Callable[[Any], None]:
-    """The start of a node's processes, with its wait for the raylet used to import Tune, which takes as long.
+def _importing_meanwhile(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The start of a node's processes, with variables for its workers, and Tune imported until its raylet is up.
 
-    Without a raylet ``ray.init`` looks again a second later.
+    That takes as long. ``ray.init`` itself looks for the raylet at once, and then once a second.
     """
 
     def start_and_import(node: Any) -> None:
-        start(node)
+        with _variables(for_workers()):
+            start(node)
         importlib.import_module("orchestrator.execution.search")
         until = time.monotonic() + CONNECT_TIMEOUT_S
         while not node.get_gcs_client().get_all_node_info() and time.monotonic() < until:

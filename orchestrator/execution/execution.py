@@ -79,10 +79,12 @@ class _Execution:
     """One execution of a plan."""
 
     def __init__(self, session: Session, state: ExecutionState, watcher: Watcher) -> None:
+        from orchestrator.execution.trainings import (
+            discard_left,
+        )  # Tune: with a private Ray, imported while that starts
+
         self._session, self._state, self._watcher, self._stop = session, state, watcher, session.stop
         self._resources = state.plan.experiment.resources
-        from orchestrator.execution.trainings import discard_left  # imports Tune: a sweep does so while Ray starts
-
         _check_shared(session.store)
         discard_left(session.store)
         self._switched = False

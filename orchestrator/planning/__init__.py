@@ -1,1 +1,1 @@
-"""Planning: from the cells of an experiment to artifacts and runs, and how long they will take."""
+"""Planning: from the cells of an experiment to artifacts and runs, and from a search to its folds and its study."""

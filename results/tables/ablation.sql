@@ -12,7 +12,8 @@ grouped AS (
         summarise(list(score ORDER BY split, spec_index, run)) AS summary,
         headroom(CASE WHEN count(pair) = count(*) THEN list(pair ORDER BY split, spec_index, run) END) AS room,
         * EXCLUDE (
-            experiment, cell, position, run, split, spec_index, conditions, outcomes, success, failed, length, score, pair, parameters)
+            experiment, cell, position, run, split, spec_index, conditions, outcomes, success, failed, length, score, pair,
+            parameters)
     FROM cells JOIN paired_scores($experiment) USING (run)
     GROUP BY ALL
 )

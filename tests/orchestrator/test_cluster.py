@@ -105,9 +105,13 @@ def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_
         "import os, sys; from orchestrator.execution.cluster import Address, authenticate, connected\n"
         "where = Address('local', 'test'); authenticate(where)\n"
         "import ray\n"
+        "import orchestrator.console.dry_run, orchestrator.console.progress, orchestrator.execution.deciding\n"
+        "import orchestrator.execution.execution, orchestrator.planning.study\n"
+        "early = 'ray.tune' in sys.modules\n"
         "with connected(where, num_cpus=1):\n"
         "    logs = ray._private.worker._global_node.get_logs_dir_path()\n"
-        "    print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], logs, flush=True)\n"
+        "    print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], logs,\n"
+        "        early, 'ray.tune' in sys.modules, flush=True)\n"
         "    sys.stdin.read()"
     )
     mine = {**without_ray(), "HOME": str(tmp_path / "mine"), "RAY_AUTH_MODE": "disabled"}
@@ -116,7 +120,8 @@ def test_a_private_ray_refuses_a_stranger_takes_its_own_and_starts_no_more_than_
         [sys.executable, "-c", code], env=mine, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as private:
         assert private.stdout and private.stdin
-        address, token, logs = private.stdout.readline().split()
+        address, token, logs, *tune = private.stdout.readline().split()
+        assert tune == ["False", "True"], "what a sweep imports before has no need of Tune, which is imported meanwhile"
         started = [" ".join(child.cmdline()) for child in psutil.Process(private.pid).children(recursive=True)]
         assert any("dashboard/agent.py" in line and "--minimal" in line for line in started), started
         idle = ("log_monitor.py", "autoscaler", "dashboard/dashboard.py")

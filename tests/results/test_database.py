@@ -120,5 +120,14 @@ def test_the_macros_answer_queries_too(filled):
     assert answer.to_dict("list") == {"mean": [1.5], "success": [1.0], "length": [1000.0]}
 
 
+@pytest.mark.parametrize(
+    ("among", "count"),
+    [("NULL", 1), ("(SELECT list(benchmark) FROM runs)", 1), ("['another', NULL]", 0), ("[]", 0)],
+)
+def test_scores_and_what_is_made_of_them_are_those_of_some_benchmarks(filled, among, count):
+    for macro in ("scores", "paired_scores", "summaries"):
+        assert len(filled.frame(f"FROM {macro}(NULL, among := {among})")) == count
+
+
 def _files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

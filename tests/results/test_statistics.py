@@ -298,6 +298,13 @@ def test_rivals_are_ranked_on_the_same_specs() -> None:
     assert by_rival == {"a": (1, 1, 1), "b": (2, 2, 2), "c": (2, 2, 2)}
 
 
+def test_equal_rivals_share_a_place_however_their_means_are_summed() -> None:
+    """Shares of successes are thirds and sevenths of 100, whose sums depend on their order in the last bit."""
+    shares = [[100 * share for share in (1 / 3, 2 / 7, 2 / 3, 6 / 7, 1 / 7)], [100 / 7, 100 / 3, 500 / 7]]
+    found = ranks([score for runs in (1, 2, 3, 5, 7) for score in scores_of(f"{runs} seeds", shares, runs=runs)])
+    assert {(place["rank"], place["rank_low_95"], place["rank_high_95"]) for place in found} == {(1, 1, 1)}
+
+
 def test_a_rank_is_as_uncertain_as_specs_and_training_seeds_make_it() -> None:
     one, other = [[0.0, 10.0, 0.0, 10.0]], [[9.0, 0.0, 9.0, 0.0]]
     found = ranks([*scores_of("one", one), *scores_of("other", other)])
