@@ -79,9 +79,8 @@ class _Execution:
     """One execution of a plan."""
 
     def __init__(self, session: Session, state: ExecutionState, watcher: Watcher) -> None:
-        from orchestrator.execution.trainings import (
-            discard_left,
-        )  # Tune: with a private Ray, imported while that starts
+        # Here, since this imports Tune, which a private Ray has done while it started.
+        from orchestrator.execution.trainings import discard_left
 
         self._session, self._state, self._watcher, self._stop = session, state, watcher, session.stop
         self._resources = state.plan.experiment.resources
