@@ -5,7 +5,8 @@
 -- such a rate; what they differ in stands in settings_a and settings_b, or, where all rows share it, under Conditions.
 -- ManiSkill is compared by success (%), MuJoCo by return, any other benchmark by its own score.
 WITH measured AS (
-    SELECT *, headline(benchmark) AS metric FROM scores(NULL)
+    SELECT *, headline(benchmark) AS metric
+    FROM scores(NULL, among := CASE WHEN $benchmark IS NOT NULL THEN [$benchmark] END)
 ),
 sides AS (
     SELECT * REPLACE (CASE WHEN $own_training AND epochs IS NOT NULL THEN map_concat(settings, MAP {
@@ -13,7 +14,7 @@ sides AS (
             'training.learning_rate': learning_rate::VARCHAR}) ELSE settings END AS settings),
         CASE WHEN $own_training THEN without_training(settings) ELSE settings END AS common
     FROM measured
-    WHERE method IN ($a, $b) AND coalesce(benchmark = $benchmark, true)
+    WHERE method IN ($a, $b)
         AND ($experiments IS NULL OR run IN (SELECT run FROM experiments WHERE list_contains($experiments, experiment)))
 ),
 pairs AS (

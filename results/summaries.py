@@ -31,7 +31,7 @@ def summarise_all(lists: pa.ChunkedArray) -> pa.Array:
         found |= zip(places, _summaries(scores), strict=True)
     for place in set(range(len(rows))).difference(found):
         found[place] = summarise(rows[place].as_py())
-    return pa.array([found[place] for place in range(len(rows))], SUMMARY, from_pandas=True)  # no number is null
+    return pa.array([found[place] for place in range(len(rows))], SUMMARY, from_pandas=True)  # null for NaN
 
 
 @dataclass(frozen=True)
